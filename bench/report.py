@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Turns results into the table: for a terminal, or as Markdown into a file.
+
+    bench/report.py build/bench/results.json
+    bench/report.py build/bench/results.json --update docs/benchmarks.md
+"""
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+
+BEGIN = '<!-- results: written by bench/report.py -->'
+END = '<!-- end of results -->'
+COLUMNS = ['row', 'what', 'ours', 'raw', 'nchan', 'x raw', 'x nchan',
+           'must', '', 'goal', '']
+
+
+def values(line, server):
+    return [v for v in line['values'].get(server, []) if v is not None]
+
+
+def middle(line, server):
+    found = values(line, server)
+    return median(found) if found else None
+
+
+def ratio(line, server):
+    """The median of the ratios within each round."""
+    pairs = zip(line['values'].get('ours', []), line['values'].get(server, []))
+    found = [a / b for a, b in pairs if a is not None and b]
+    return median(found) if found else None
+
+
+def verdict(line, limits):
+    """`ok` or `MISSED`; `?` while something it needs was not measured."""
+    if not limits:
+        return ''
+    said = []
+    for limit in limits:
+        value = ratio(line, limit['to']) if limit['to'] else middle(line, 'ours')
+        if value is None:
+            said.append('?')
+        elif limit['least']:
+            said.append('ok' if value >= limit['bound'] else 'MISSED')
+        else:
+            said.append('ok' if value <= limit['bound'] else 'MISSED')
+    return 'MISSED' if 'MISSED' in said else '?' if '?' in said else 'ok'
+
+
+def number(value, digits):
+    return '–' if value is None else f'{value:.{digits}f}'
+
+
+def cells(line):
+    digits = line['digits']
+    return [line['row'], line['what'],
+            *(number(middle(line, s), digits) for s in ('ours', 'raw', 'nchan')),
+            *(number(ratio(line, s), 2) for s in ('raw', 'nchan')),
+            ', '.join(limit['text'] for limit in line['must']),
+            verdict(line, line['must']),
+            ', '.join(limit['text'] for limit in line['goal']),
+            verdict(line, line['goal'])]
+
+
+def heading(results):
+    return (f"{results['when']}, {results['machine']}; "
+            f"{results['rounds']} rounds"
+            f"{', quick: for orientation only' if results['quick'] else ''}")
+
+
+def as_text(results):
+    table = [COLUMNS] + [cells(line) for line in results['lines']]
+    widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
+    left = {1, 7, 8, 9, 10}
+    lines = [heading(results), '']
+    for row in table:
+        lines.append('  '.join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))).rstrip())
+    return '\n'.join(lines + notes(results)) + '\n'
+
+
+def as_markdown(results):
+    lines = [heading(results) + '.', '',
+             '| ' + ' | '.join(COLUMNS) + ' |', '|---|---' + '|--:' * 5
+             + '|---' * 4 + '|']
+    lines += ['| ' + ' | '.join(cells(line)) + ' |'
+              for line in results['lines']]
+    for name, text in results.get('parser', {}).items():
+        lines += ['', f'`{name}`:', '', '```', text.rstrip(), '```']
+    return '\n'.join(lines + notes(results)) + '\n'
+
+
+def notes(results):
+    return [''] + results['notes'] if results['notes'] else []
+
+
+def update(path, results):
+    """Puts the table between the two marks in the file."""
+    text = path.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    path.write_text(f'{before}{BEGIN}\n\n{as_markdown(results)}\n{END}{after}')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('results', type=Path)
+    parser.add_argument('--update', type=Path, metavar='FILE')
+    args = parser.parse_args()
+    results = json.loads(args.results.read_text())
+    if args.update:
+        update(args.update, results)
+    else:
+        print(as_text(results), end='')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: MIT */
+/* stream.c - the life of a stream: created, appended to, ended, forgotten. */
+#include <string.h>
+
+#include "alloc.h"
+#include "encoder.h"
+#include "hub.h"
+#include "options.h"
+#include "row.h"
+#include "utf8.h"
+
+static void fire_life(sse__timer *t);
+static void fire_stop(sse__timer *t);
+
+/* ---- Owners ---- */
+
+static sse__user *user_get(sse__hub *h, const char *name, size_t len)
+{
+    sse__map_node *node = sse__map_get(&h->users, name, len);
+    sse__user     *user;
+
+    if (node)
+        return SSE__OWNER(node, sse__user, node);
+    user = sse__malloc(sizeof(*user) + len);
+    if (!user)
+        return NULL;
+    memcpy(user->name, name, len);
+    if (sse__map_add(&h->users, &user->node, user->name, len) < 0) {
+        sse__free(user);
+        return NULL;
+    }
+    sse__list_init(&user->streams);
+    user->active = 0;
+    return user;
+}
+
+static void user_leave(sse__stream *s)
+{
+    sse__user *user = s->user;
+
+    if (!user)
+        return;
+    sse__list_drop(&s->user_link);
+    user->active -= s->state == SSE_STATE_ACTIVE;
+    s->user = NULL;
+    if (sse__list_empty(&user->streams)) {
+        sse__map_drop(&s->hub->users, &user->node);
+        sse__free(user);
+    }
+}
+
+static int check_text(const char *text, size_t len, size_t max)
+{
+    if (len > max)
+        return SSE_ERR_TOO_BIG;
+    return sse__utf8_valid(text, len) ? SSE_OK : SSE_ERR_UTF8;
+}
+
+int sse__stream_set_owner(sse__stream *s, const char *owner, size_t len)
+{
+    int        rc = check_text(owner, len, SSE__TEXT_MAX);
+    sse__user *user;
+
+    if (rc < 0)
+        return rc;
+    if (s->gone)
+        return SSE_ERR_NOT_FOUND;
+    if (len == 0) {
+        user_leave(s);
+        return SSE_OK;
+    }
+    user = user_get(s->hub, owner, len);
+    if (!user)
+        return SSE_ERR_NOMEM;
+    if (user == s->user)
+        return SSE_OK;
+    if (s->state == SSE_STATE_ACTIVE &&
+        user->active >= s->hub->opts.max_streams_per_user)
+        return SSE_ERR_LIMIT;
+    user_leave(s);
+    s->user = user;
+    user->active += s->state == SSE_STATE_ACTIVE;
+    sse__list_add(&user->streams, &s->user_link);
+    return SSE_OK;
+}
+
+static int set_text(char **text, uint32_t *text_len, const char *from,
+                    size_t len, size_t max)
+{
+    int   rc = check_text(from, len, max);
+    char *copy = NULL;
+
+    if (rc < 0)
+        return rc;
+    if (len > 0 && !(copy = sse__memdup(from, len)))
+        return SSE_ERR_NOMEM;
+    sse__free(*text);
+    *text = copy;
+    *text_len = (uint32_t)len;
+    return SSE_OK;
+}
+
+int sse__stream_set_kind(sse__stream *s, const char *kind, size_t len)
+{
+    return set_text(&s->kind, &s->kind_len, kind, len, SSE__TEXT_MAX);
+}
+
+int sse__stream_set_metadata(sse__stream *s, const char *json, size_t len)
+{
+    return set_text(&s->metadata, &s->metadata_len, json, len,
+                    SSE__METADATA_MAX);
+}
+
+/* ---- Creation ---- */
+
+static bool options_valid(const sse_stream_options *o)
+{
+    return o->flags <= SSE_STREAM_CHANNEL && o->slow_policy_set <= 1 &&
+           o->slow_policy <= SSE_SLOW_BLOCK && o->unread_policy_set <= 1 &&
+           o->unread_policy <= SSE_UNREAD_CANCEL_AFTER &&
+           o->log_events <= 1u << 24 && o->log_bytes <= 1u << 30;
+}
+
+static void apply_options(sse__stream *s, const sse_stream_options *o)
+{
+    const sse_hub_options *d = &s->hub->opts;
+    uint32_t events = o->flags & SSE_STREAM_CHANNEL ? d->channel_events
+                                                    : d->log_events;
+
+    s->flags = o->flags;
+    s->key = o->key;
+    s->slow_policy = o->slow_policy_set ? o->slow_policy : d->slow_policy;
+    s->unread_policy = o->unread_policy_set ? o->unread_policy
+                                            : d->unread_policy;
+    s->unread_ms = sse__option(o->unread_ms, d->unread_ms);
+    sse__log_init(&s->log, sse__option(o->log_events, events),
+                  sse__option(o->log_bytes, d->log_bytes),
+                  sse__option(o->log_age_ms, d->log_age_ms));
+}
+
+/* 26 letters and digits: 128 random bits would be more than the generator
+ * gives, so this takes two draws of 64. */
+static size_t make_id(sse__hub *h, char *out)
+{
+    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+    size_t            n = 0;
+
+    for (int draw = 0; draw < 2; draw++) {
+        uint64_t r = sse__hub_random(h);
+
+        for (int i = 0; i < 12; i++, r >>= 5)
+            out[n++] = digits[r & 31];
+    }
+    return n;
+}
+
+static void stream_init(sse__stream *s, sse__hub *h,
+                        const sse_stream_options *opts)
+{
+    s->hub = h;
+    s->refs = 1;
+    sse__list_init(&s->feeds);
+    sse__list_init(&s->subscribers);
+    sse__list_init(&s->user_link);
+    sse__list_init(&s->producer_link);
+    sse__list_init(&s->stop_link);
+    sse__timer_init(&s->life, fire_life);
+    sse__timer_init(&s->stop, fire_stop);
+    s->created_ms = s->active_ms = h->wall_ms;
+    s->touched_ms = h->mono_ms;
+    apply_options(s, opts);
+}
+
+static int stream_make(sse__hub *h, const char *id, size_t id_len,
+                       const sse_stream_options *opts, sse__stream **out)
+{
+    sse__stream *s = sse__calloc(1, sizeof(*s));
+
+    if (!s)
+        return SSE_ERR_NOMEM;
+    stream_init(s, h, opts);
+    s->id = sse__memdup(id, id_len);
+    if (!s->id || sse__map_add(&h->streams, &s->node, s->id, id_len) < 0) {
+        sse__free(s->id);
+        sse__free(s);
+        return SSE_ERR_NOMEM;
+    }
+    sse__list_add(&h->all, &s->all_link);
+    *out = s;
+    return SSE_OK;
+}
+
+/* Frees the place of a stream that has ended; its id may be used again. */
+static int replace_ended(sse__hub *h, const char *id, size_t id_len)
+{
+    sse__stream *old = sse__hub_find(h, id, id_len);
+
+    if (old && old->state == SSE_STATE_ACTIVE)
+        return SSE_ERR_EXISTS;
+    if (old)
+        sse__stream_remove(old);
+    else if (h->streams.count >= h->opts.max_streams)
+        return SSE_ERR_LIMIT;
+    return SSE_OK;
+}
+
+int sse__stream_create(sse__hub *h, const char *id, size_t id_len,
+                       sse__port *producer, const sse_stream_options *opts,
+                       sse__stream **out)
+{
+    sse_stream_options o = {0};
+    char               made[32];
+    sse__stream       *s;
+    int                rc;
+
+    *out = NULL;
+    if (sse__options_copy(&o, sizeof(o), opts) < 0 || !options_valid(&o))
+        return SSE_ERR_INVAL;
+    if (id_len == 0) {
+        id_len = make_id(h, made);
+        id = made;
+    }
+    if (!sse__stream_id_valid(id, id_len))
+        return SSE_ERR_INVAL;
+    if ((rc = replace_ended(h, id, id_len)) < 0 ||
+        (rc = stream_make(h, id, id_len, &o, &s)) < 0)
+        return rc;
+    if (producer) {
+        s->producer = producer;
+        sse__list_add(&producer->producing, &s->producer_link);
+    }
+    h->counters.streams_created++;
+    h->counters.active++;
+    sse__wheel_set(&h->wheel, &s->life, h->mono_ms + h->opts.stream_ttl_ms);
+    if (s->unread_policy == SSE_UNREAD_CANCEL_AFTER)
+        sse__stream_count_readers(s);
+    *out = s;
+    return SSE_OK;
+}
+
+void sse__stream_ref(sse__stream *s)
+{
+    s->refs++;
+}
+
+void sse__stream_unref(sse__stream *s)
+{
+    if (--s->refs > 0)
+        return;
+    s->hub->counters.log_bytes -= s->log.bytes;
+    sse__log_free(&s->log);
+    sse__free(s->id);
+    sse__free(s->kind);
+    sse__free(s->metadata);
+    sse__free(s);
+}
+
+/* Every subscriber gets to know at its next take. */
+static void end_subscribers(sse__stream *s, uint32_t reason)
+{
+    for (sse__link *l = s->subscribers.next; l != &s->subscribers;
+         l = l->next) {
+        sse__subscriber *sub = SSE__OWNER(l, sse__subscriber, stream_link);
+
+        sub->end = reason;
+        sse__subscriber_make_ready(sub);
+    }
+}
+
+void sse__stream_remove(sse__stream *s)
+{
+    sse__hub *h = s->hub;
+
+    if (s->gone)
+        return;
+    s->gone = true;
+    end_subscribers(s, SSE_REASON_REMOVED);
+    h->counters.active -= s->state == SSE_STATE_ACTIVE;
+    user_leave(s);
+    sse__timer_drop(&s->life);
+    sse__timer_drop(&s->stop);
+    sse__list_drop(&s->producer_link);
+    sse__list_drop(&s->stop_link);
+    s->producer = NULL;
+    sse__list_drop(&s->all_link);
+    sse__map_drop(&h->streams, &s->node);
+    sse__stream_unref(s);
+}
+
+/* ---- Append ---- */
+
+static int check_event(const sse__stream *s, const sse__new_event *e)
+{
+    int rc = sse__encode_check_name(e->type, e->type_len);
+
+    if (rc < 0)
+        return rc;
+    if (e->type_len > SSE__TEXT_MAX ||
+        e->data_len > s->hub->opts.max_event_bytes)
+        return SSE_ERR_TOO_BIG;
+    return sse__utf8_valid(e->data, e->data_len) ? SSE_OK : SSE_ERR_UTF8;
+}
+
+static uint32_t tag_of(sse__hub *h, const sse__new_event *e, int *rc)
+{
+    h->row.len = 0;
+    *rc = sse__row_add(&h->row, e->type_len ? e->type : "message",
+                       e->type_len ? e->type_len : 7, e->data, e->data_len,
+                       h->wall_ms);
+    return *rc < 0 ? 0
+                   : sse__fnv1a(SSE__FNV1A_INIT, h->row.data, h->row.len);
+}
+
+/* Encodes one event into the hub's scratch, as number `seq`. */
+static int encode(sse__stream *s, const sse__new_event *e, uint64_t seq,
+                  sse_event_id *id)
+{
+    sse__hub *h = s->hub;
+    int       rc = check_event(s, e);
+    uint32_t  tag;
+
+    if (rc < 0)
+        return rc;
+    tag = tag_of(h, e, &rc);
+    if (rc < 0)
+        return rc;
+    sse__id_make(id, seq, tag, h->opts.id_format);
+    return sse__encode_event(&h->wire, e->type, e->type_len, e->data,
+                             e->data_len, id->text, id->text_len);
+}
+
+static void feed_wake(sse__feed *feed)
+{
+    if (sse__list_empty(&feed->idle))
+        return;
+    sse__list_splice(&feed->port->ready, &feed->idle);
+    sse__port_wake(feed->port);
+}
+
+/* There is more to read: all who had everything are ready now. */
+static void wake_readers(sse__stream *s)
+{
+    for (sse__link *l = s->feeds.next; l != &s->feeds; l = l->next)
+        feed_wake(SSE__OWNER(l, sse__feed, stream_link));
+}
+
+/* Puts encoded bytes into the log, for which room was reserved. */
+static void commit(sse__stream *s, const char *wire, size_t len, uint32_t tag)
+{
+    sse__log_add(&s->log, wire, len, tag, s->hub->wall_ms);
+    s->hub->counters.events_in++;
+}
+
+static void committed(sse__stream *s, uint64_t bytes_before, uint64_t data)
+{
+    sse__hub *h = s->hub;
+
+    sse__log_trim(&s->log);
+    sse__log_trim_age(&s->log, h->wall_ms, 1);
+    h->counters.bytes_in += data;
+    h->counters.log_bytes += s->log.bytes - bytes_before;
+    s->active_ms = h->wall_ms;
+    s->touched_ms = h->mono_ms;
+    wake_readers(s);
+}
+
+static int append_one(sse__stream *s, const sse__new_event *e,
+                      sse_event_id *out)
+{
+    sse_event_id id;
+    uint64_t     before = s->log.bytes;
+    sse__buf    *wire = &s->hub->wire;
+    int          rc;
+
+    wire->len = 0;
+    if ((rc = encode(s, e, s->log.next_seq, &id)) < 0)
+        return rc;
+    if (wire->len > s->log.max_bytes)
+        return SSE_ERR_TOO_BIG;
+    if (sse__log_reserve(&s->log, 1, wire->len) < 0)
+        return SSE_ERR_NOMEM;
+    commit(s, wire->data, wire->len, id.tag);
+    committed(s, before, e->data_len);
+    if (out)
+        *out = id;
+    return SSE_OK;
+}
+
+/* What append_many() keeps of each event between encoding and commit. */
+typedef struct encoded {
+    size_t   end; /* in the scratch */
+    uint32_t tag;
+} encoded;
+
+static int encode_many(sse__stream *s, const sse__new_event *events,
+                       size_t count, encoded *done, sse_event_id *out)
+{
+    sse__buf *wire = &s->hub->wire;
+
+    wire->len = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t       start = wire->len;
+        sse_event_id id;
+        int          rc = encode(s, &events[i], s->log.next_seq + i, &id);
+
+        if (rc < 0)
+            return rc;
+        if (wire->len - start > s->log.max_bytes)
+            return SSE_ERR_TOO_BIG;
+        done[i] = (encoded){wire->len, id.tag};
+        if (out)
+            out[i] = id;
+    }
+    return SSE_OK;
+}
+
+static int append_many(sse__stream *s, const sse__new_event *events,
+                       size_t count, sse_event_id *out)
+{
+    sse__buf *wire = &s->hub->wire;
+    encoded  *done = sse__calloc(count, sizeof(*done));
+    uint64_t  before = s->log.bytes, data = 0;
+    size_t    start = 0;
+    int       rc = done ? encode_many(s, events, count, done, out)
+                        : SSE_ERR_NOMEM;
+
+    if (rc == SSE_OK)
+        rc = sse__log_reserve(&s->log, (uint32_t)count, wire->len);
+    if (rc == SSE_OK) {
+        for (size_t i = 0; i < count; i++) {
+            commit(s, wire->data + start, done[i].end - start, done[i].tag);
+            start = done[i].end;
+            data += events[i].data_len;
+        }
+        committed(s, before, data);
+    }
+    sse__free(done);
+    return rc;
+}
+
+static int check_open(const sse__stream *s)
+{
+    if (s->gone)
+        return SSE_ERR_NOT_FOUND;
+    return s->state == SSE_STATE_ACTIVE ? SSE_OK : SSE_ERR_ENDED;
+}
+
+int sse__stream_append(sse__stream *s, const sse__new_event *events,
+                       size_t count, sse_event_id *out)
+{
+    int rc = check_open(s);
+
+    if (rc < 0 || count == 0)
+        return rc;
+    if (count > 1u << 20)
+        return SSE_ERR_TOO_BIG;
+    if (count == 1)
+        return append_one(s, events, out);
+    return append_many(s, events, count, out);
+}
+
+static uint64_t find_slowest(const sse__stream *s)
+{
+    uint64_t slowest = s->log.next_seq;
+
+    for (sse__link *l = s->subscribers.next; l != &s->subscribers;
+         l = l->next) {
+        const sse__subscriber *sub = SSE__OWNER(l, sse__subscriber,
+                                                stream_link);
+
+        if (sub->seq < slowest)
+            slowest = sub->seq;
+    }
+    return slowest;
+}
+
+bool sse__stream_must_wait(sse__stream *s, size_t count, size_t bytes)
+{
+    uint64_t first;
+
+    if (s->slow_policy != SSE_SLOW_BLOCK || s->subscriber_count == 0 ||
+        check_open(s) < 0)
+        return false;
+    first = sse__log_first_after(&s->log, (uint32_t)count, bytes);
+    if (first <= s->slowest_seq)
+        return false;
+    s->slowest_seq = find_slowest(s);
+    return first > s->slowest_seq;
+}
+
+/* ---- The end ---- */
+
+static void set_ended(sse__stream *s, uint32_t state)
+{
+    sse__hub *h = s->hub;
+
+    if (s->user)
+        s->user->active--;
+    h->counters.active--;
+    h->counters.streams_ended[state]++;
+    s->state = state;
+    s->ended_ms = h->wall_ms;
+    sse__timer_drop(&s->stop);
+    sse__list_drop(&s->stop_link);
+    sse__wheel_set(&h->wheel, &s->life,
+                   h->mono_ms + h->opts.completion_ttl_ms);
+}
+
+int sse__stream_end(sse__stream *s, uint32_t state, const sse__new_event *last,
+                    sse_event_id *out)
+{
+    sse__new_event e = *last;
+    int            rc = check_open(s);
+
+    if (rc < 0)
+        return rc;
+    if (state < SSE_STATE_COMPLETED || state > SSE_STATE_CANCELLED ||
+        s->flags & SSE_STREAM_CHANNEL)
+        return SSE_ERR_INVAL;
+    if (e.type_len == 0) {
+        e.type = sse_state_name((int)state);
+        e.type_len = strlen(e.type);
+    }
+    if ((rc = append_one(s, &e, out)) < 0)
+        return rc;
+    set_ended(s, state);
+    return SSE_OK;
+}
+
+static const char *stop_data(uint32_t reason)
+{
+    switch (reason) {
+    case SSE_REASON_UNREAD: return "{\"reason\":\"unread\"}";
+    case SSE_REASON_SHUTDOWN: return "{\"reason\":\"shutdown\"}";
+    default: return "{\"reason\":\"stop\"}";
+    }
+}
+
+/* Out of memory leaves it active: the timer tries again. */
+static void cancel(sse__stream *s)
+{
+    const char    *data = stop_data(s->stop_reason);
+    sse__new_event last = {"", 0, data, strlen(data)};
+
+    if (sse__stream_end(s, SSE_STATE_CANCELLED, &last, NULL) ==
+        SSE_ERR_NOMEM)
+        sse__wheel_set(&s->hub->wheel, &s->stop, s->hub->mono_ms + 1000);
+}
+
+int sse__stream_stop(sse__stream *s, uint32_t reason)
+{
+    sse__hub *h = s->hub;
+
+    if (check_open(s) < 0 || s->stop_reason != SSE_REASON_NONE)
+        return SSE_OK;
+    if (s->flags & SSE_STREAM_CHANNEL && !s->producer)
+        return SSE_ERR_INVAL;
+    s->stop_reason = reason;
+    h->counters.stops++;
+    if (!s->producer) {
+        cancel(s);
+        return SSE_OK;
+    }
+    sse__list_add(&s->producer->stops, &s->stop_link);
+    sse__port_wake(s->producer);
+    if (!(s->flags & SSE_STREAM_CHANNEL))
+        sse__wheel_set(&h->wheel, &s->stop,
+                       h->mono_ms + h->opts.stop_grace_ms);
+    return SSE_OK;
+}
+
+void sse__stream_count_readers(sse__stream *s)
+{
+    sse__hub *h = s->hub;
+
+    if (check_open(s) < 0 || s->stop_reason != SSE_REASON_NONE)
+        return;
+    if (s->subscriber_count > 0)
+        sse__timer_drop(&s->stop);
+    else if (s->unread_policy == SSE_UNREAD_CANCEL)
+        sse__stream_stop(s, SSE_REASON_UNREAD);
+    else if (s->unread_policy == SSE_UNREAD_CANCEL_AFTER)
+        sse__wheel_set(&h->wheel, &s->stop, h->mono_ms + s->unread_ms);
+}
+
+/* The unread countdown or the grace after a stop is over. */
+static void fire_stop(sse__timer *t)
+{
+    sse__stream *s = SSE__OWNER(t, sse__stream, stop);
+
+    if (s->stop_reason == SSE_REASON_NONE)
+        sse__stream_stop(s, SSE_REASON_UNREAD);
+    else
+        cancel(s);
+}
+
+/* The time to live may be over; events since it was set move it. */
+static void fire_life(sse__timer *t)
+{
+    sse__stream *s = SSE__OWNER(t, sse__stream, life);
+    sse__hub    *h = s->hub;
+    int64_t      due = s->touched_ms + h->opts.stream_ttl_ms;
+
+    if (s->state == SSE_STATE_ACTIVE) {
+        if (s->flags & SSE_STREAM_CHANNEL && s->subscriber_count > 0)
+            due = h->mono_ms + h->opts.stream_ttl_ms;
+        if (due > h->mono_ms) {
+            sse__wheel_set(&h->wheel, t, due);
+            return;
+        }
+        h->counters.streams_ended[SSE_STATE_EXPIRED]++;
+    }
+    sse__stream_remove(s);
+}
+
+/* ---- What it is ---- */
+
+const char *sse_state_name(int state)
+{
+    switch (state) {
+    case SSE_STATE_ACTIVE: return "active";
+    case SSE_STATE_COMPLETED: return "completed";
+    case SSE_STATE_FAILED: return "failed";
+    case SSE_STATE_CANCELLED: return "cancelled";
+    case SSE_STATE_ORPHANED: return "orphaned";
+    case SSE_STATE_EXPIRED: return "expired";
+    default: return "unknown";
+    }
+}
+
+void sse__stream_info(const sse__stream *s, sse_stream_info *out)
+{
+    *out = (sse_stream_info){
+        .state = s->state,
+        .flags = s->flags,
+        .id = s->id,
+        .id_len = s->node.key_len,
+        .owner = s->user ? s->user->name : "",
+        .owner_len = s->user ? s->user->node.key_len : 0,
+        .kind = s->kind ? s->kind : "",
+        .kind_len = s->kind_len,
+        .metadata = s->metadata ? s->metadata : "",
+        .metadata_len = s->metadata_len,
+        .created_ms = s->created_ms,
+        .active_ms = s->active_ms,
+        .ended_ms = s->ended_ms,
+        .first_seq = s->log.first_seq,
+        .last_seq = s->log.next_seq - 1,
+        .log_bytes = s->log.bytes,
+        .subscriber_count = s->subscriber_count,
+        .stop_requested = s->stop_reason != SSE_REASON_NONE,
+    };
+}
+
+void sse__stream_last_id(const sse__stream *s, sse_event_id *out)
+{
+    uint32_t tag;
+
+    *out = (sse_event_id){0};
+    if (sse__log_get_tag(&s->log, s->log.next_seq - 1, &tag))
+        sse__id_make(out, s->log.next_seq - 1, tag, s->hub->opts.id_format);
+}

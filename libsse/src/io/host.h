@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* host.h - a hub among threads: its lock, its clock, its thread for timers,
+ * and the doors through which it wakes hosts. */
+#ifndef SSE_IO_HOST_H
+#define SSE_IO_HOST_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/hub.h"
+#include "sse.h"
+
+struct sse_hub {
+    sse__hub        core;        /* under the lock                          */
+    pthread_mutex_t lock;
+    pthread_cond_t  timer;       /* the thread must look at the wheel       */
+    pthread_cond_t  progress;    /* for appends that wait on slow readers   */
+    pthread_t       thread;
+    int64_t         wakes_at_ms; /* when the thread looks next              */
+    uint32_t        waiting;     /* appends that wait                       */
+    bool            started;     /* the thread runs                         */
+    bool            stopping;
+    bool            orphan;      /* nobody else is left: the thread frees it */
+    atomic_uint     refs;
+    const uint32_t *parent;      /* 1 here, 0 in a child after fork()       */
+};
+
+/* A port that can be woken from any thread, after the lock is gone. */
+typedef struct sse__door {
+    sse__port   port;
+    sse_hub    *hub;             /* counted                                 */
+    atomic_uint refs;
+    void (*signal)(struct sse__door *door); /* any thread, without the lock */
+    void (*destroy)(struct sse__door *door);
+} sse__door;
+
+int64_t sse__clock_mono_ms(void);
+int64_t sse__clock_wall_ms(void);
+
+/* Locks the hub and tells it the time: SSE_OK, or SSE_ERR_FORKED, unlocked. */
+int  sse__hub_enter(sse_hub *hub);
+void sse__hub_leave(sse_hub *hub); /* unlocks, then wakes */
+void sse__hub_ref(sse_hub *hub);
+
+/* Starts the thread, if it does not run. With the lock. SSE_OK, SSE_ERR_IO. */
+int sse__hub_start(sse_hub *hub);
+
+/* Waits for a reader's progress, or until `deadline_ms`. With the lock. False
+ * when the time is over. */
+bool sse__hub_wait_progress(sse_hub *hub, int64_t deadline_ms);
+
+void sse__door_init(sse__door *d, sse_hub *hub,
+                    void (*signal)(sse__door *door),
+                    void (*destroy)(sse__door *door));
+void sse__door_ref(sse__door *d);
+void sse__door_unref(sse__door *d); /* without the lock */
+
+/* Closes its subscribers; no signal is begun after this. */
+void sse__door_close(sse__door *d);
+
+#endif

@@ -1,0 +1,3 @@
+module libsse.test/cgo
+
+go 1.19

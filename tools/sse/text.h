@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* text.h - growing text, and JSON strings written into it. */
+#ifndef SSE_TOOL_TEXT_H
+#define SSE_TOOL_TEXT_H
+
+#include <stddef.h>
+
+/* All zeros is an empty text. Running out of memory ends the program. */
+typedef struct text {
+    char  *data; /* with a NUL behind it, once something was added          */
+    size_t len;
+    size_t size; /* allocated                                               */
+} text;
+
+/* Makes room for `len` bytes more behind the text, and a NUL. */
+char *text_reserve(text *t, size_t len);
+
+void text_add(text *t, const char *data, size_t len);
+void text_add_string(text *t, const char *string);
+
+/* Adds UTF-8 as a JSON string with its quotes, as JSON.stringify() does. */
+void text_add_json(text *t, const char *data, size_t len);
+
+/* Adds bytes that may be no UTF-8: each broken sequence becomes U+FFFD, as in
+ * any decoder of event streams. */
+void text_add_utf8(text *t, const char *data, size_t len);
+
+/* Adds text from elsewhere for a terminal: each control character becomes a
+ * question mark. */
+void text_add_printable(text *t, const char *string);
+
+void text_clear(text *t);
+void text_free(text *t);
+
+#endif
