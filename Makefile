@@ -25,7 +25,7 @@ bench:
 	@scripts/install_packages.sh build bench
 	$(RELEASE) -DLIBSSE_BENCH=ON
 	cmake --build --preset release
-	@scripts/bench.sh
+	bench/run
 
 fuzz:
 	@scripts/install_packages.sh build test

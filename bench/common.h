@@ -4,8 +4,10 @@
 #define BENCH_COMMON_H
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Ends the program with status 2: it could not run, which says nothing about
  * the server. */
@@ -98,6 +101,53 @@ static inline void set_option(int fd, int level, int name, int value)
 {
     if (setsockopt(fd, level, name, &value, sizeof(value)) < 0)
         die("setsockopt %d: failed", name);
+}
+
+static inline void start_connect(int fd, uint16_t port)
+{
+    struct sockaddr_in addr = loopback(port);
+
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 &&
+        errno != EINPROGRESS)
+        die("connect: %s", strerror(errno));
+}
+
+static inline int open_socket(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        die("socket: %s", strerror(errno));
+    return fd;
+}
+
+/* Sends all of it; these few bytes seldom meet a full socket. */
+static inline void send_all(int fd, const char *p, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EAGAIN) {
+            struct pollfd full = {.fd = fd, .events = POLLOUT};
+            poll(&full, 1, 1000);
+        } else if (n < 0) {
+            die("send: %s", strerror(errno));
+        } else {
+            p += n;
+            len -= (size_t)n;
+        }
+    }
+}
+
+/* By reset: nothing stays behind in TIME_WAIT, and no server gets the chance
+ * to see it coming. */
+static inline void cut(int fd)
+{
+    struct linger now = {.l_onoff = 1};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    close(fd);
 }
 
 #endif

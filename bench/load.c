@@ -4,42 +4,26 @@
  * arrived; 1 something was lost, doubled or damaged; 2 could not run. */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
-#include <math.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "common.h"
+#include "load_options.h"
 #include "wire.h"
 
 enum {
     SCRATCH = 1 << 18,
     TURN = 512,
-    OPENING_MAX = 64,      /* connections under way at once                */
+    OPENING_MAX = 64, /* connections under way at once */
     ID_MAX = 64,
     STALLED_RCVBUF = 2048, /* a reader that never reads looks like one far */
-    STALLED_MSS = 1448,    /* away: loopback would buffer 2.6 MB for it    */
-    PATIENCE_S = 20,       /* without a byte, what is missing is lost      */
+    STALLED_MSS = 1448,    /* away: loopback would buffer 2.6 MB for it */
+    PATIENCE_S = 10,       /* without an event, what is missing is lost */
     COMPLAINTS = 5
 };
 
 #define READER_TAG (UINT64_C(1) << 32)
-
-struct options {
-    const char *mode;
-    int         nchan;    /* paths of nchan's, not those of docs/http.md */
-    unsigned    port;
-    int         pid;      /* of the server                               */
-    unsigned    readers, streams, publishers;
-    unsigned    data_len; /* of an event                                 */
-    unsigned    stalled;  /* per cent of readers that never read         */
-    unsigned    prefill;  /* KiB published before anything is measured   */
-    unsigned    cuts;     /* connections cut in mode reconnect           */
-    double      rate;     /* events a second in modes paced, reconnect   */
-    double      seconds, warmup;
-};
 
 struct reader {
     enum { CLOSED, CONNECTING, IN_HEAD, IN_BODY, STALLED } state;
@@ -50,17 +34,17 @@ struct reader {
     struct chunks chunks;
     char         *rest; /* the start of a head or event, rest yet to come */
     size_t        rest_len, rest_cap;
-    uint32_t     *next; /* per publisher: the number it must see next     */
+    uint32_t     *next; /* per publisher: the number it must see next */
     char          last_id[ID_MAX];
 };
 
 struct publisher {
     int       fd;
     unsigned  number;
-    bool      waiting;   /* for the answer to its request                 */
-    uint32_t  remaining; /* readers that have not had its latest event    */
-    uint32_t *next;      /* per stream: the number of its next event      */
-    uint64_t *sent_ns;   /* of the latest 256 events, by number           */
+    bool      waiting;   /* for the answer to its request */
+    uint32_t  remaining; /* readers that have not had its latest event */
+    uint32_t *next;      /* per stream: the number of its next event */
+    uint64_t *sent_ns;   /* of the latest 256 events, by number */
     char      in[4096];
     size_t    in_len;
 };
@@ -70,17 +54,17 @@ struct load {
     int               epoll;
     struct reader    *readers;
     struct publisher *publishers;
-    uint32_t         *audience; /* readers of each stream that read       */
+    uint32_t         *audience; /* readers of each stream that read */
     char              scratch[SCRATCH];
 
     enum { HOLD, CLOSED_LOOP, BURST } publishing;
-    bool     timing;    /* each delivery's delay goes to `delays`         */
-    unsigned opening;   /* connections that have no 200 yet               */
+    bool     timing;  /* each delivery's delay goes to `delays` */
+    unsigned opening; /* connections that have no 200 yet */
     uint64_t opened;
     uint64_t published, expected, delivered;
-    uint64_t last_ns;   /* when the latest event came                     */
+    uint64_t last_ns; /* when the latest event came */
     uint64_t wrong;
-    float   *delays;    /* ms                                             */
+    float   *delays; /* ms */
     size_t   delay_count, delay_cap;
     uint32_t random;
 };
@@ -116,53 +100,6 @@ static void watch(struct load *load, int fd, uint32_t events, uint64_t who)
         die("epoll_ctl: %s", strerror(errno));
 }
 
-static void start_connect(struct load *load, int fd)
-{
-    struct sockaddr_in addr = loopback((uint16_t)load->opt.port);
-
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 &&
-        errno != EINPROGRESS)
-        die("connect: %s", strerror(errno));
-}
-
-static int open_socket(void)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-
-    if (fd < 0)
-        die("socket: %s", strerror(errno));
-    return fd;
-}
-
-/* Sends all of it; these few bytes seldom meet a full socket. */
-static void send_all(int fd, const char *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
-
-        if (n < 0 && errno == EAGAIN) {
-            struct pollfd full = {.fd = fd, .events = POLLOUT};
-            poll(&full, 1, 1000);
-        } else if (n < 0) {
-            die("send: %s", strerror(errno));
-        } else {
-            p += n;
-            len -= (size_t)n;
-        }
-    }
-}
-
-/* By reset: nothing stays behind in TIME_WAIT, and no server gets the chance
- * to see it coming. */
-static void cut(int fd)
-{
-    struct linger now = {.l_onoff = 1};
-
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    close(fd);
-}
-
 /* ---- Publishers --------------------------------------------------------- */
 
 static void publish(struct load *load, struct publisher *p, unsigned stream,
@@ -170,14 +107,15 @@ static void publish(struct load *load, struct publisher *p, unsigned stream,
 {
     static char    request[PAYLOAD_MAX + 512];
     struct payload payload = {p->number, stream, p->next[stream]++};
-    const char    *path = load->opt.nchan ? "/pub/b%u" : "/api/stream/b%u/events";
-    int            n;
+    const char *path = load->opt.nchan ? "/pub/b%u" : "/api/stream/b%u/events";
+    int         n;
 
     n = sprintf(request, "POST ");
     n += sprintf(request + n, path, stream);
     n += sprintf(request + n,
                  " HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                 "Content-Type: text/plain\r\nContent-Length: %u\r\n\r\n", len);
+                 "Content-Type: text/plain\r\nContent-Length: %u\r\n\r\n",
+                 len);
     payload_write(request + n, len, payload);
 
     p->waiting = true;
@@ -213,7 +151,8 @@ static size_t answer_len(const char *in, size_t len)
     line = strcasestr(in, "\r\nContent-Length:");
     if (line != NULL && line < end) {
         head += strtoul(line + 17, NULL, 10);
-    } else if ((line = strcasestr(in, "\r\nTransfer-Encoding:")) && line < end) {
+    } else if ((line = strcasestr(in, "\r\nTransfer-Encoding:")) &&
+               line < end) {
         end = memmem(end, len - (size_t)(end - in), "\r\n0\r\n\r\n", 7);
         head = end != NULL ? (size_t)(end + 7 - in) : len + 1;
     }
@@ -238,8 +177,8 @@ static void take_answers(struct load *load, struct publisher *p)
 static void publisher_readable(struct load *load, struct publisher *p)
 {
     for (;;) {
-        ssize_t n = recv(p->fd, p->in + p->in_len,
-                         sizeof(p->in) - 1 - p->in_len, 0);
+        ssize_t n =
+            recv(p->fd, p->in + p->in_len, sizeof(p->in) - 1 - p->in_len, 0);
 
         if (n < 0 && errno == EAGAIN)
             return;
@@ -259,7 +198,7 @@ static void open_publisher(struct load *load, unsigned number)
     p->next = must_alloc(calloc(load->opt.streams, sizeof(*p->next)));
     p->sent_ns = must_alloc(calloc(256, sizeof(*p->sent_ns)));
     fcntl(p->fd, F_SETFL, 0); /* wait for this one connection */
-    start_connect(load, p->fd);
+    start_connect(p->fd, load->opt.port);
     fcntl(p->fd, F_SETFL, O_NONBLOCK);
     watch(load, p->fd, EPOLLIN, number);
 }
@@ -275,7 +214,7 @@ static void open_reader(struct load *load, struct reader *r)
     }
     r->state = CONNECTING;
     r->rest_len = 0;
-    start_connect(load, r->fd);
+    start_connect(r->fd, load->opt.port);
     watch(load, r->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP,
           READER_TAG | (uint64_t)(r - load->readers));
     load->opening++;
@@ -301,8 +240,8 @@ static void keep_delay(struct load *load, uint64_t sent_ns)
 {
     if (load->delay_count == load->delay_cap) {
         load->delay_cap = load->delay_cap * 2 + 4096;
-        load->delays = must_alloc(realloc(
-            load->delays, load->delay_cap * sizeof(*load->delays)));
+        load->delays = must_alloc(
+            realloc(load->delays, load->delay_cap * sizeof(*load->delays)));
     }
     load->delays[load->delay_count++] = (float)(now_ns() - sent_ns) / 1e6f;
 }
@@ -480,8 +419,9 @@ static void drain(struct load *load)
 {
     uint64_t seen = load->delivered, seen_ns = now_ns();
 
-    load->publishing = HOLD;
-    while (load->delivered < load->expected || anybody_waits(load)) {
+    load->publishing = HOLD; /* and do not wait for what is known to be bad */
+    while (load->wrong == 0 &&
+           (load->delivered < load->expected || anybody_waits(load))) {
         turn(load, 100);
         if (load->delivered != seen) {
             seen = load->delivered;
@@ -516,7 +456,8 @@ static void create_streams(struct load *load)
         n = sprintf(request,
                     "POST /api/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n"
                     "Content-Type: application/json\r\nContent-Length: %d\r\n"
-                    "\r\n%s", n, body);
+                    "\r\n%s",
+                    n, body);
         p->waiting = true;
         send_all(p->fd, request, (size_t)n);
         while (p->waiting)
@@ -550,8 +491,8 @@ static void make_readers(struct load *load)
     struct options *opt = &load->opt;
     uint32_t       *numbers;
 
-    numbers = must_alloc(calloc((size_t)opt->readers * opt->publishers + 1,
-                                sizeof(*numbers)));
+    numbers = must_alloc(
+        calloc((size_t)opt->readers * opt->publishers + 1, sizeof(*numbers)));
     load->readers = must_alloc(calloc(opt->readers, sizeof(*load->readers)));
     load->audience = must_alloc(calloc(opt->streams, sizeof(uint32_t)));
     for (unsigned i = 0; i < opt->readers; i++) {
@@ -601,7 +542,7 @@ static void run_reconnect(struct load *load)
 {
     struct publisher *p = &load->publishers[0];
     uint64_t          start = now_ns(), events = 0, cuts = 0;
-    uint64_t all = (uint64_t)(load->opt.seconds * load->opt.rate);
+    uint64_t          all = (uint64_t)(load->opt.seconds * load->opt.rate);
 
     load->opened = 0;
     while (cuts < load->opt.cuts || events < all) {
@@ -612,7 +553,8 @@ static void run_reconnect(struct load *load)
             cut_one(load);
             cuts++;
         }
-        if (events < all && (double)events < part * (double)all && !p->waiting) {
+        if (events < all && (double)events < part * (double)all &&
+            !p->waiting) {
             publish(load, p, 0, load->opt.data_len);
             events++;
         }
@@ -624,6 +566,8 @@ static void run(struct load *load)
 {
     const char *mode = load->opt.mode;
 
+    if (load->wrong > 0)
+        return;
     if (strcmp(mode, "closed") == 0 || strcmp(mode, "burst") == 0) {
         start_publishing(load, mode[0] == 'c' ? CLOSED_LOOP : BURST);
         loop_for(load, load->opt.seconds);
@@ -675,7 +619,8 @@ static double percentile(struct load *load, double part)
 {
     if (load->delay_count == 0)
         return 0;
-    return (double)load->delays[(size_t)(part * (double)(load->delay_count - 1))];
+    return (double)
+        load->delays[(size_t)(part * (double)(load->delay_count - 1))];
 }
 
 static void measure(struct load *load)
@@ -707,82 +652,29 @@ static void measure(struct load *load)
 
     if (load->delay_count > 0)
         qsort(load->delays, load->delay_count, sizeof(float), by_value);
-    printf("{\"wrong\":%llu,\"events\":%llu,\"deliveries\":%llu,\"opened\":%llu,"
-           "\"seconds\":%.6f,\"cpu\":%.6f,\"load_cpu\":%.6f,"
-           "\"p50_ms\":%.4f,\"p99_ms\":%.4f,"
-           "\"pss_before_kib\":%ld,\"pss_idle_kib\":%ld,\"pss_after_kib\":%ld}\n",
-           (unsigned long long)load->wrong,
-           (unsigned long long)(load->published - events),
-           (unsigned long long)(load->delivered - deliveries),
-           (unsigned long long)(load->opened - opened), seconds, cpu, own,
-           percentile(load, 0.50), percentile(load, 0.99), before, idle, after);
-}
-
-/* ---- Options ------------------------------------------------------------ */
-
-static const struct option long_options[] = {
-    {"mode", required_argument, NULL, 'm'},
-    {"nchan", no_argument, NULL, 'n'},
-    {"port", required_argument, NULL, 'p'},
-    {"pid", required_argument, NULL, 'P'},
-    {"readers", required_argument, NULL, 'r'},
-    {"streams", required_argument, NULL, 's'},
-    {"publishers", required_argument, NULL, 'w'},
-    {"data", required_argument, NULL, 'd'},
-    {"stalled", required_argument, NULL, 'S'},
-    {"prefill", required_argument, NULL, 'f'},
-    {"cuts", required_argument, NULL, 'c'},
-    {"rate", required_argument, NULL, 'R'},
-    {"seconds", required_argument, NULL, 't'},
-    {"warmup", required_argument, NULL, 'u'},
-    {NULL, 0, NULL, 0}};
-
-static void set_number(struct options *opt, int name, double value)
-{
-    unsigned whole = (unsigned)value;
-
-    switch (name) {
-    case 'p': opt->port = whole; break;
-    case 'P': opt->pid = (int)whole; break;
-    case 'r': opt->readers = whole; break;
-    case 's': opt->streams = whole; break;
-    case 'w': opt->publishers = whole; break;
-    case 'd': opt->data_len = whole; break;
-    case 'S': opt->stalled = whole; break;
-    case 'f': opt->prefill = whole; break;
-    case 'c': opt->cuts = whole; break;
-    case 'R': opt->rate = value; break;
-    case 't': opt->seconds = value; break;
-    case 'u': opt->warmup = value; break;
-    default: die("usage: see bench/README.md");
-    }
-}
-
-static void read_options(struct options *opt, int argc, char **argv)
-{
-    int name;
-
-    while ((name = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        if (name == 'm')
-            opt->mode = optarg;
-        else if (name == 'n')
-            opt->nchan = 1;
-        else
-            set_number(opt, name, optarg != NULL ? atof(optarg) : 0);
-    }
-    if (opt->port == 0 || opt->publishers == 0 || opt->publishers > 100 ||
-        opt->streams == 0 || opt->streams > 10000 ||
-        opt->data_len < PAYLOAD_HEAD || opt->data_len > PAYLOAD_MAX)
-        die("an option is missing or out of its range");
+    printf(
+        "{\"wrong\":%llu,\"events\":%llu,\"deliveries\":%llu,\"opened\":%llu,"
+        "\"seconds\":%.6f,\"cpu\":%.6f,\"load_cpu\":%.6f,"
+        "\"p50_ms\":%.4f,\"p99_ms\":%.4f,"
+        "\"pss_before_kib\":%ld,\"pss_idle_kib\":%ld,\"pss_after_kib\":%ld}\n",
+        (unsigned long long)load->wrong,
+        (unsigned long long)(load->published - events),
+        (unsigned long long)(load->delivered - deliveries),
+        (unsigned long long)(load->opened - opened), seconds, cpu, own,
+        percentile(load, 0.50), percentile(load, 0.99), before, idle, after);
 }
 
 int main(int argc, char **argv)
 {
-    static struct load load = {
-        .opt = {.mode = "closed", .readers = 1000, .streams = 1,
-                .publishers = 1, .data_len = 124, .rate = 20, .seconds = 1,
-                .warmup = 0.2},
-        .random = 2463534242u};
+    static struct load load = {.opt = {.mode = "closed",
+                                       .readers = 1000,
+                                       .streams = 1,
+                                       .publishers = 1,
+                                       .data_len = 124,
+                                       .rate = 20,
+                                       .seconds = 1,
+                                       .warmup = 0.2},
+                               .random = 2463534242u};
 
     read_options(&load.opt, argc, argv);
     raise_descriptor_limit();

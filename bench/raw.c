@@ -15,32 +15,32 @@ enum { MAX_STREAMS = 4096, TURN = 512 };
 struct conn;
 
 struct stream {
-    char   id[64];
-    char  *log;  /* wire bytes of all events, one after the other   */
-    size_t log_len, log_cap;
-    size_t *ends; /* where each event ends in `log`                 */
-    size_t count, ends_cap;
+    char          id[64];
+    char         *log; /* wire bytes of all events, one after the other */
+    size_t        log_len, log_cap;
+    size_t       *ends; /* where each event ends in `log` */
+    size_t        count, ends_cap;
     struct conn **readers;
-    size_t reader_count, readers_cap;
-    bool   dirty; /* has events that no reader was sent yet         */
+    size_t        reader_count, readers_cap;
+    bool          dirty; /* has events that no reader was sent yet */
 };
 
 struct conn {
     int            fd;
-    char          *in; /* a request that is not whole yet           */
+    char          *in; /* a request that is not whole yet */
     size_t         in_len, in_cap;
-    struct stream *stream; /* NULL: publishes, or has not said      */
-    size_t         place;  /* in stream->readers                    */
-    size_t         sent;   /* bytes of stream->log it was sent      */
+    struct stream *stream; /* NULL: publishes, or has not said */
+    size_t         place;  /* in stream->readers */
+    size_t         sent;   /* bytes of stream->log it was sent */
     bool           full;   /* its socket is full: wait for EPOLLOUT */
 };
 
 struct raw {
-    int           epoll, listener;
-    bool          join;
-    struct stream streams[MAX_STREAMS];
+    int            epoll, listener;
+    bool           join;
+    struct stream  streams[MAX_STREAMS];
     struct stream *dirty[MAX_STREAMS];
-    size_t        dirty_count;
+    size_t         dirty_count;
 };
 
 static void *grow(void *p, size_t need, size_t *cap, size_t item)
@@ -106,8 +106,8 @@ static void flush_stream(struct raw *raw, struct stream *s)
 
 static void append(struct stream *s, const char *data, size_t len)
 {
-    char   *to;
-    int     head;
+    char *to;
+    int   head;
 
     s->log = grow(s->log, s->log_len + len + 64, &s->log_cap, 1);
     to = s->log + s->log_len;
@@ -125,8 +125,8 @@ static void answer(struct conn *c, const char *text)
 {
     size_t len = strlen(text);
 
-    if (send(c->fd, text, len, MSG_NOSIGNAL) != (ssize_t)len && errno != EPIPE &&
-        errno != ECONNRESET)
+    if (send(c->fd, text, len, MSG_NOSIGNAL) != (ssize_t)len &&
+        errno != EPIPE && errno != ECONNRESET)
         die("send: %s", strerror(errno));
 }
 

@@ -37,7 +37,8 @@ def verdict(line, limits):
         return ''
     said = []
     for limit in limits:
-        value = ratio(line, limit['to']) if limit['to'] else middle(line, 'ours')
+        value = (ratio(line, limit['to']) if limit['to']
+                 else middle(line, 'ours'))
         if value is None:
             said.append('?')
         elif limit['least']:
@@ -53,8 +54,9 @@ def number(value, digits):
 
 def cells(line):
     digits = line['digits']
+    middles = [middle(line, server) for server in ('ours', 'raw', 'nchan')]
     return [line['row'], line['what'],
-            *(number(middle(line, s), digits) for s in ('ours', 'raw', 'nchan')),
+            *(number(value, digits) for value in middles),
             *(number(ratio(line, s), 2) for s in ('raw', 'nchan')),
             ', '.join(limit['text'] for limit in line['must']),
             verdict(line, line['must']),

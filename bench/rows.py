@@ -17,9 +17,6 @@ class Limit:
         unit = f'x {self.to}' if self.to else ''
         return f'{sign} {self.bound:g}{unit}'
 
-    def holds(self, value):
-        return value >= self.bound if self.least else value <= self.bound
-
 
 @dataclass
 class Line:
@@ -97,7 +94,7 @@ def experiments(quick):
                   [at_least(3, 'nchan')], [at_least(10, 'nchan')], digits=0)],
             server_options={'join': True}),
         Experiment(
-            {4}, [{'mode': 'paced', 'rate': 20, 'seconds': 1.2 if quick else 3}],
+            {4}, [{'mode': 'paced', 'rate': 20, 'seconds': 3 * t}],
             [Line('4', 'p50 ms at 20 events/s, 1 → 1000',
                   lambda runs: runs[0]['p50_ms'],
                   [at_most(1.3, 'raw')], [at_most(1.15, 'raw')]),

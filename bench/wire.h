@@ -81,8 +81,8 @@ static inline bool payload_read(const char *data, size_t len,
 
 struct chunks {
     enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_END, CHUNK_LAST } state;
-    size_t left;  /* of this chunk's data                */
-    bool   digit; /* this size line has had a digit      */
+    size_t left;  /* of this chunk's data */
+    bool   digit; /* this size line has had a digit */
 };
 
 static inline int hex_value(char c)
@@ -142,17 +142,17 @@ static inline bool dechunk(struct chunks *c, char *p, size_t len, size_t *out)
 /* ---- Events ------------------------------------------------------------- */
 
 struct wire_event {
-    const char *id, *data; /* NULL: the event has none                       */
+    const char *id, *data; /* NULL: the event has none */
     size_t      id_len, data_len;
-    bool        strange;   /* it has a type, or a field that is no field, or
+    bool        strange; /* it has a type, or a field that is no field, or
                               its data in pieces: nothing that was published */
 };
 
 static inline const char *field_value(const char *line, const char *end,
                                       const char *name, size_t name_len)
 {
-    if ((size_t)(end - line) <= name_len ||
-        memcmp(line, name, name_len) != 0 || line[name_len] != ':')
+    if ((size_t)(end - line) <= name_len || memcmp(line, name, name_len) != 0 ||
+        line[name_len] != ':')
         return NULL;
     line += name_len + 1;
     return line < end && *line == ' ' ? line + 1 : line;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # symbols.sh LIBRARY LIST [--update]
 # The library exports exactly the names in LIST, all under LIBSSE_0, and is
-# called libsse.so.0. With --update, writes LIST.
+# called libsse.so.0 and stays loaded. With --update, writes LIST.
 set -euo pipefail
 export LC_ALL=C
 
@@ -18,4 +18,6 @@ diff -u --label "$list" --label "exported" <(sed 's/$/@@LIBSSE_0/' "$list") <(na
     echo "If that is meant: $0 $library $list --update" >&2
     exit 1
 }
-readelf -d "$library" | grep -q 'SONAME.*\[libsse\.so\.0\]'
+dynamic=$(readelf -d "$library")
+grep -q 'SONAME.*\[libsse\.so\.0\]' <<<"$dynamic"
+grep -q 'FLAGS_1.*NODELETE' <<<"$dynamic"

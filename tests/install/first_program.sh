@@ -12,22 +12,18 @@ rm -rf "$work"
 mkdir -p "$work"
 cd "$work"
 
-# The N-th fenced block below the heading that says "first program".
-block() {
-    awk -v wanted="$1" '
-        !fenced && /^#/ { inside = tolower($0) ~ /first program/ }
-        inside && /^```/ { fenced = !fenced; count += fenced; next }
-        inside && fenced && count == wanted' "$root/README.md"
-}
-
-# The first ```c block, and the block behind it.
-c_block=$(awk '
+# Below the heading that says "first program": the first ```c block, and the
+# block behind it without the commands that it may show.
+awk '
     !fenced && /^#/ { inside = tolower($0) ~ /first program/ }
-    inside && /^```/ { fenced = !fenced; count += fenced }
-    inside && fenced && /^```c$/ { print count; exit }' "$root/README.md")
-[[ -n $c_block ]] || { echo "README.md has no first program" >&2; exit 1; }
-block "$c_block" >app.c
-block $((c_block + 1)) >expected
+    !/^```/ { if (inside && fenced && out && !/^\$ /) print >out; next }
+    { fenced = !fenced }
+    inside && fenced { out = out ? "expected" : /^```c$/ ? "app.c" : "" }
+    !fenced && out == "expected" { exit }' "$root/README.md"
+[[ -s app.c && -s expected ]] || {
+    echo "README.md has no first program with its output" >&2
+    exit 1
+}
 
 if [[ $way == pkg-config ]]; then
     export PKG_CONFIG_PATH=$libdir/pkgconfig

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,6 +60,7 @@ class Peer:
     ) -> None:
         self.reader = reader
         self.writer = writer
+        self.complete = False  # the last response ended as it should
 
     @classmethod
     async def connect(cls, base_url: str) -> "Peer":
@@ -98,20 +99,19 @@ class Peer:
         await self.writer.drain()
         return await self.read_head()
 
-    async def items(self, budget: Iterable[int] = ()) -> AsyncIterator[Item]:
+    async def items(self, budget: int | None = None) -> AsyncIterator[Item]:
         """What a subscription gives, up to the end of the response.
 
-        `budget` holds one number: after so many bytes the caller wants no
-        more, wherever that is. Ends then; raises Closed when the connection
-        ended first.
+        It stops after `budget` bytes, wherever in an event or a chunk that
+        is; `complete` then says whether the response had ended.
         """
-        left = next(iter(budget), None)
         decoder, parser = BodyDecoder(), Parser()
-        while not decoder.done and left != 0:
-            raw = await self.reader.read(65536 if left is None else min(left, 65536))
+        while not decoder.done and budget != 0:
+            raw = await self.reader.read(min(budget or 65536, 65536))
             if not raw:
                 raise Closed("the connection ended within the response")
-            if left is not None:
-                left -= len(raw)
+            if budget is not None:
+                budget -= len(raw)
             for item in parser.feed(decoder.feed(raw)):
                 yield item
+        self.complete = decoder.done

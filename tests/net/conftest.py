@@ -5,6 +5,7 @@ runs another server that takes the same flags instead.
 """
 
 import os
+import resource
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ pytest.register_assert_rewrite("suite", "transcripts")
 from suite.fixtures import *  # noqa: E402, F403
 from suite.fixtures import Serve  # noqa: E402
 from suite.server import Server  # noqa: E402
+
+# Some tests hold thousands of connections.
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -98,7 +98,9 @@ class Api:
             return reader.rest()
 
     def poll(self, stream: str, cursor: str = "") -> Response:
-        query = "?transport=poll" + (f"&last_event_id={quote(cursor)}" if cursor else "")
+        query = "?transport=poll" + (
+            f"&last_event_id={quote(cursor)}" if cursor else ""
+        )
         return self.ask("GET", path_of(stream) + query)
 
 

@@ -189,7 +189,9 @@ class TestAppendData:
             assert_error(response, 400, "bad_utf8")
         assert_sequence([api.append(stream, "next")])
 
-    @pytest.mark.parametrize("escape", ["\\ud800", "\\udc00", "\\ud800x", "\\ud800\\u0041"])
+    @pytest.mark.parametrize(
+        "escape", ["\\ud800", "\\udc00", "\\ud800x", "\\ud800\\u0041"]
+    )
     def test_half_a_surrogate_pair(self, api: Api, escape: str) -> None:
         stream = api.new_stream()
         with unchanged(api, stream):
@@ -233,7 +235,9 @@ class TestAppendBody:
         got = [(event.type, event.data) for event in api.events(stream)][:2]
         assert got == [("yes", '{"type":"no","data":"no"}'), ("b", "a")]
 
-    @pytest.mark.parametrize("content_type", ["text/plain", "Text/Plain; charset=utf-8"])
+    @pytest.mark.parametrize(
+        "content_type", ["text/plain", "Text/Plain; charset=utf-8"]
+    )
     def test_text_with_a_type(self, api: Api, content_type: str) -> None:
         stream = api.new_stream()
         headers = [("Content-Type", content_type)]
@@ -323,7 +327,13 @@ class TestAppendBody:
 
     @pytest.mark.parametrize(
         "content_type",
-        ["application/xml", "application/jsonx", "text/html", "text/plainer", "nonsense"],
+        [
+            "application/xml",
+            "application/jsonx",
+            "text/html",
+            "text/plainer",
+            "nonsense",
+        ],
     )
     def test_other_content_types(self, api: Api, content_type: str) -> None:
         stream = api.new_stream()
@@ -335,7 +345,9 @@ class TestAppendBody:
 
 
 class TestAppendType:
-    @pytest.mark.parametrize("type", ["token", "a b", "a:b", ": x", " lead", "caf\u00e9"])
+    @pytest.mark.parametrize(
+        "type", ["token", "a b", "a:b", ": x", " lead", "caf\u00e9"]
+    )
     def test_type(self, api: Api, type: str) -> None:
         stream = api.new_stream()
         api.append_json(stream, json.dumps({"type": type, "data": "x"}))

@@ -145,9 +145,7 @@ class TestCursor:
     @pytest.mark.parametrize("cursor", BAD_CURSORS)
     def test_bad_in_the_header(self, api: Api, told: Told, cursor: str) -> None:
         with unchanged(api, told.stream):
-            response = api.ask(
-                "GET", path_of(told.stream), [("Last-Event-ID", cursor)]
-            )
+            response = api.ask("GET", path_of(told.stream), [("Last-Event-ID", cursor)])
             assert_error(response, 400, "bad_cursor")
 
     @pytest.mark.parametrize("cursor", BAD_CURSORS + BAD_IN_QUERY)
@@ -173,9 +171,7 @@ class TestDiverged:
             assert ids_of(events) == told.ids
 
     @pytest.mark.parametrize("cursor", ["7-9f3a1c2b", "1000-00000000", "1000"])
-    def test_a_position_that_never_was(
-        self, api: Api, told: Told, cursor: str
-    ) -> None:
+    def test_a_position_that_never_was(self, api: Api, told: Told, cursor: str) -> None:
         gap, *events = api.events(told.stream, cursor=cursor)
         assert_diverged(gap)
         assert ids_of(events) == told.ids

@@ -119,7 +119,9 @@ class TestDelete:
         assert_error(api.ask("GET", path_of(stream)), 404, "not_found")
         assert_error(api.delete(stream), 404, "not_found")
         assert api.ask("POST", path_of(stream, "events"), [TEXT], b"x").status == 404
-        listed = [entry["streamId"] for entry in api.streams_of("remover").json()["streams"]]
+        listed = [
+            entry["streamId"] for entry in api.streams_of("remover").json()["streams"]
+        ]
         assert stream not in listed
 
     def test_after_the_end(self, api: Api) -> None:

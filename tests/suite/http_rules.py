@@ -207,7 +207,9 @@ class TestConnection:
             assert connection.read_response().status == 202
         assert api.recover(stream).json()["events"][0]["data"] == "caf\u00e9"
 
-    @pytest.mark.parametrize("form", ["GET http://test/health HTTP/1.1", "GET /health? HTTP/1.1"])
+    @pytest.mark.parametrize(
+        "form", ["GET http://test/health HTTP/1.1", "GET /health? HTTP/1.1"]
+    )
     def test_forms_of_a_target(self, api: Api, form: str) -> None:
         with Connection(api.base_url) as connection:
             connection.send(form.encode() + b"\r\nHost: test\r\n\r\n")
@@ -306,7 +308,13 @@ class TestCors:
 
     @pytest.mark.parametrize(
         "origin",
-        ["https://evil.example", "http://app.example", ORIGIN + ".evil", ORIGIN + ":8443", "null"],
+        [
+            "https://evil.example",
+            "http://app.example",
+            ORIGIN + ".evil",
+            ORIGIN + ":8443",
+            "null",
+        ],
     )
     def test_another_origin(self, shared: Api, origin: str) -> None:
         stream = shared.new_stream()

@@ -21,7 +21,10 @@ def assert_moment(text: str) -> datetime:
 class TestRecover:
     def test_an_active_stream(self, api: Api) -> None:
         stream = api.new_stream(streamType="chat", userId="u1")
-        ids = [api.append(stream, "a\nb"), api.append_json(stream, '{"data":{"n" : 1.0}}')]
+        ids = [
+            api.append(stream, "a\nb"),
+            api.append_json(stream, '{"data":{"n" : 1.0}}'),
+        ]
         response = api.recover(stream)
         assert response.status == 200
         assert response.get("content-type") == "application/json"
@@ -81,7 +84,9 @@ class TestRecover:
             assert field + b"," in response.body or field + b"}" in response.body
         assert response.json()["events"][0]["data"] == data
 
-    @pytest.mark.parametrize("text", ["a\nb\rc\r\n", "\0\x01\x1f\x7f", '"\\/', "caf\u00e9\u2028\U0001f600"])
+    @pytest.mark.parametrize(
+        "text", ["a\nb\rc\r\n", "\0\x01\x1f\x7f", '"\\/', "caf\u00e9\u2028\U0001f600"]
+    )
     def test_data_is_escaped(self, api: Api, text: str) -> None:
         stream = api.new_stream()
         api.append(stream, text)

@@ -6,7 +6,6 @@ when it is ready.
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import tempfile
@@ -32,7 +31,6 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            preexec_fn=_allow_many_files,
         )
         self._url: str | None = None
         self._answered = threading.Event()
@@ -109,8 +107,3 @@ class Server:
 
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
-
-
-def _allow_many_files() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -97,8 +97,12 @@ class TestSubscribe:
             for n in range(10):
                 api.append(one, f"one {n}")
                 api.append(two, f"two {n}")
-            assert [event.data for event in first.take(10)] == [f"one {n}" for n in range(10)]
-            assert [event.data for event in second.take(10)] == [f"two {n}" for n in range(10)]
+            assert [event.data for event in first.take(10)] == [
+                f"one {n}" for n in range(10)
+            ]
+            assert [event.data for event in second.take(10)] == [
+                f"two {n}" for n in range(10)
+            ]
 
     def test_the_connection_serves_on_after_the_end(self, api: Api) -> None:
         stream = api.new_stream()
@@ -129,7 +133,9 @@ class TestSubscribe:
     def test_unknown_stream(self, api: Api) -> None:
         assert_error(api.ask("GET", path_of("no-such-stream")), 404, "not_found")
 
-    @pytest.mark.parametrize("segment", ["a%20b", "a%2Fb", "%00", "x" * 256, "%", "%zz", "%ff"])
+    @pytest.mark.parametrize(
+        "segment", ["a%20b", "a%2Fb", "%00", "x" * 256, "%", "%zz", "%ff"]
+    )
     def test_what_is_no_id(self, api: Api, segment: str) -> None:
         response = api.ask("GET", f"{PREFIX}/{segment}")
         codes = {400: ["bad_id", "bad_request"], 404: ["not_found"]}

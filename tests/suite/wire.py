@@ -5,6 +5,7 @@ It is strict about what it reads: a malformed head or chunk is a failure.
 
 import json
 import re
+import select
 import socket
 import struct
 from collections.abc import Iterable, Iterator
@@ -17,9 +18,7 @@ TIMEOUT_S = 60.0  # so that a test fails instead of hanging
 Headers = Iterable[tuple[str, str]]
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9]) ([\t\x20-\x7e]*)")
-_HEADER_LINE = re.compile(
-    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*"
-)
+_HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
 
 
 class WireError(AssertionError):
@@ -104,16 +103,14 @@ class Connection:
     ) -> None:
         parts = urlsplit(base_url)
         assert parts.hostname and parts.port
-        self._socket = socket.socket(
+        self.socket = socket.socket(
             socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
         )
         if receive_buffer is not None:
-            self._socket.setsockopt(
-                socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer
-            )
-        self._socket.settimeout(timeout_s)
-        self._socket.connect((parts.hostname, parts.port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(timeout_s)
+        self.socket.connect((parts.hostname, parts.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
 
     def __enter__(self) -> "Connection":
@@ -123,20 +120,26 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
     def reset(self) -> None:
         """Closes with RST instead of FIN."""
         linger = struct.pack("ii", 1, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._socket.close()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.socket.close()
 
     def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
+        self.socket.sendall(data)
+
+    def readable(self, timeout_s: float) -> bool:
+        """Whether bytes, or the end, have come."""
+        return bool(self._buffer) or bool(
+            select.select([self.socket], [], [], timeout_s)[0]
+        )
 
     def send_end(self) -> None:
         """Sends FIN, and still reads."""
-        self._socket.shutdown(socket.SHUT_WR)
+        self.socket.shutdown(socket.SHUT_WR)
 
     def request(
         self,
@@ -231,7 +234,7 @@ class Connection:
 
     def _fill(self) -> bool:
         try:
-            data = self._socket.recv(65536)
+            data = self.socket.recv(65536)
         except ConnectionResetError:
             return False
         self._buffer += data
@@ -247,6 +250,4 @@ def fetch(
 ) -> Response:
     """One request on a connection of its own."""
     with Connection(base_url) as connection:
-        return connection.ask(
-            method, target, [*headers, ("Connection", "close")], body
-        )
+        return connection.ask(method, target, [*headers, ("Connection", "close")], body)

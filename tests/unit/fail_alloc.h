@@ -15,10 +15,13 @@ typedef struct fail_alloc_body {
 } fail_alloc_body;
 
 /* An entry for cmocka's list of tests. */
-#define FAIL_ALLOC_TEST(f)                                                     \
-    {                                                                          \
-        .name = #f, .test_func = fail_alloc_run,                               \
-        .initial_state = &(fail_alloc_body){f}                                 \
+#define FAIL_ALLOC_TEST(f) \
+    { \
+        .name = #f, .test_func = fail_alloc_run, \
+        .initial_state = &(fail_alloc_body) \
+        { \
+            f \
+        } \
     }
 
 void fail_alloc_run(void **state);

@@ -21,8 +21,8 @@ const char *guarded(const void *data, size_t len)
         region = mmap(NULL, GUARDED_SIZE + PAGE_SIZE, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert_true(region != MAP_FAILED);
-        assert_int_equal(
-            mprotect(region + GUARDED_SIZE, PAGE_SIZE, PROT_NONE), 0);
+        assert_int_equal(mprotect(region + GUARDED_SIZE, PAGE_SIZE, PROT_NONE),
+                         0);
     }
     assert_true(len <= GUARDED_SIZE);
     if (len > 0)
@@ -56,6 +56,8 @@ static void put_number(transcript *t, const char *word, int64_t number)
 
 void transcribe(transcript *t, const sse_item *item)
 {
+    if (t->only && t->only != item->kind)
+        return;
     switch (item->kind) {
     case SSE_ITEM_EVENT:
         put(t, "event ", 6);

@@ -26,10 +26,11 @@ void assert_buf(const sse__buf *b, const void *text, size_t len);
  *
  * each followed by a LF; and the last event id at the end. */
 typedef struct transcript {
-    char   text[1 << 16];
-    size_t len;
-    char   last_id[1 << 12];
-    size_t last_id_len;
+    uint32_t only; /* write just items of this kind; 0: all                 */
+    char     text[1 << 16];
+    size_t   len;
+    char     last_id[1 << 12];
+    size_t   last_id_len;
 } transcript;
 
 /* Feeds a parser with pieces of `step` bytes, each on a guard page and wiped

@@ -30,8 +30,8 @@ static const struct {
     {"a\xe2\x80z\xe2\x80\xa6\xc3", "a" FFFD "z\xe2\x80\xa6" FFFD},
     {"\xe2\xe2\x80\xa6", FFFD "\xe2\x80\xa6"},
     {"\xf1\x80\x80\xe1\x80\xc2z", FFFD FFFD FFFD "z"},
-    {"long and plain and then broken \xc3(", "long and plain and then broken "
-                                             FFFD "("},
+    {"long and plain and then broken \xc3(",
+     "long and plain and then broken " FFFD "("},
 };
 
 static const char *const valid[] = {

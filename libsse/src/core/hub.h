@@ -224,6 +224,10 @@ size_t sse__subscriber_need(const sse__subscriber *sub, size_t max_bytes);
 /* Fills `out` with what a taken subscriber has; `out->bytes` may be 0. */
 void sse__subscriber_take(sse__subscriber *sub, size_t max_bytes,
                           sse__take *out);
+
+/* The same for one that was opened a moment ago and not taken yet. */
+void sse__subscriber_take_now(sse__subscriber *sub, size_t max_bytes,
+                              sse__take *out);
 void sse__take_drop(sse__take *take); /* unpins; any thread */
 
 /* Gives a taken subscriber back: its bytes are on their way. */

@@ -313,6 +313,14 @@ void sse__subscriber_take(sse__subscriber *sub, size_t max_bytes,
         sub->last_ms = h->mono_ms;
 }
 
+void sse__subscriber_take_now(sse__subscriber *sub, size_t max_bytes,
+                              sse__take *out)
+{
+    sse__list_drop(&sub->link);
+    sub->taken = true;
+    sse__subscriber_take(sub, max_bytes, out);
+}
+
 void sse__take_drop(sse__take *take)
 {
     for (uint32_t i = 0; i < take->span_count; i++)

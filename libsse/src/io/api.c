@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+/* api.c - the answers that neither append nor stream. */
+#include <string.h>
+
+#include "../core/json.h"
+#include "server.h"
+#include "stream.h"
+
+/* ---- Create ---- */
+
+/* The members of a create body; slices of it, strings with their quotes. */
+typedef struct creation {
+    sse__json_slice id, kind, owner, metadata;
+} creation;
+
+static int take_member(creation *c, sse__json_slice key, sse__json_slice value)
+{
+    static const char *const names[] = {"streamId", "streamType", "userId"};
+    sse__json_slice *const   slots[] = {&c->id, &c->kind, &c->owner};
+
+    if (sse__json_is_key(key, "metadata")) {
+        c->metadata = value;
+        return SSE_OK;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (!sse__json_is_key(key, names[i]))
+            continue;
+        if (value.text[0] != '"')
+            return value.text[0] == 'n' ? SSE_OK : SSE_ERR_INVAL; /* null */
+        *slots[i] = value;
+    }
+    return SSE_OK;
+}
+
+static int parse_creation(const sse__buf *body, creation *c)
+{
+    const char     *at = body->data, *end = at + body->len;
+    sse__json_slice key, value;
+    int             rc;
+
+    *c = (creation){0};
+    if (body->len == 0)
+        return SSE_OK;
+    at += sse__json_space(at, body->len);
+    if (at == end || *at++ != '{')
+        return SSE_ERR_INVAL;
+    while ((rc = sse__json_member(&at, end, &key, &value)) > 0)
+        if (take_member(c, key, value) < 0)
+            return SSE_ERR_INVAL;
+    if (rc < 0 || at + sse__json_space(at, (size_t)(end - at)) != end)
+        return SSE_ERR_INVAL;
+    return SSE_OK;
+}
+
+/* Decodes the three strings end to end into the arena. */
+static int decode(sse_server *s, creation *c)
+{
+    sse__json_slice *slots[] = {&c->id, &c->kind, &c->owner};
+    sse__buf        *arena = &s->arena;
+
+    arena->len = 0;
+    if (sse__buf_reserve(arena, c->id.len + c->kind.len + c->owner.len + 1) <
+        0)
+        return SSE_ERR_NOMEM;
+    for (int i = 0; i < 3; i++) {
+        size_t start = arena->len;
+        int    rc;
+
+        if (slots[i]->len == 0)
+            continue;
+        rc = sse__json_unquote(arena, slots[i]->text, slots[i]->len);
+        if (rc < 0)
+            return rc;
+        slots[i]->text = arena->data + start;
+        slots[i]->len = arena->len - start;
+    }
+    return SSE_OK;
+}
+
+static bool is_user(const sse_request *r, sse__json_slice owner)
+{
+    return owner.len == r->user.len &&
+           memcmp(owner.text, r->user.data, owner.len) == 0;
+}
+
+/* All that may be refused is refused before there is a stream. */
+static int create(sse_request *r, const creation *c, sse__stream **out)
+{
+    sse__hub    *h = &r->conn->server->hub->core;
+    sse__stream *s;
+    int          rc = sse__stream_create(h, c->id.len ? c->id.text : "",
+                                         c->id.len, NULL, NULL, &s);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = sse__stream_set_owner(s, c->owner.text, c->owner.len)) < 0 ||
+        (rc = sse__stream_set_kind(s, c->kind.text, c->kind.len)) < 0 ||
+        (rc = sse__stream_set_metadata(s, c->metadata.text,
+                                       c->metadata.len)) < 0) {
+        sse__stream_remove(s);
+        return rc;
+    }
+    *out = s;
+    return SSE_OK;
+}
+
+static int add_created(sse_request *r, sse__buf *out, const sse__stream *s)
+{
+    int rc;
+
+    out->len = 0;
+    if ((rc = sse__buf_add(out, r->conn->server->prefix.data,
+                           r->conn->server->prefix.len)) < 0 ||
+        (rc = sse__buf_add_str(out, "/")) < 0 ||
+        (rc = sse__buf_add_str(out, s->id)) < 0 ||
+        (rc = sse_request_add_header(r, "Location", 8, out->data, out->len)) <
+            0)
+        return rc;
+    out->len = 0;
+    if ((rc = sse__buf_add_str(out, "{\"streamId\":\"")) < 0 ||
+        (rc = sse__buf_add_str(out, s->id)) < 0)
+        return rc;
+    return sse__buf_add_str(out, "\",\"state\":\"active\"}");
+}
+
+static int create_locked(sse_request *r, creation *c)
+{
+    sse_server  *s = r->conn->server;
+    sse__stream *stream;
+    int          rc = sse__hub_enter(s->hub);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = sse__hub_start(s->hub)) == SSE_OK &&
+        (rc = create(r, c, &stream)) == SSE_OK)
+        rc = add_created(r, &s->scratch, stream);
+    sse__hub_leave(s->hub);
+    return rc;
+}
+
+void sse__api_create(sse_request *r)
+{
+    sse_server *s = r->conn->server;
+    creation    c;
+    int         rc;
+
+    if (parse_creation(&r->body, &c) < 0) {
+        sse__respond_error(r, 400, "bad_json",
+                           "The body must be a JSON object; streamId, "
+                           "streamType and userId are strings.");
+        return;
+    }
+    if ((rc = decode(s, &c)) < 0) {
+        sse__respond_err(r, rc);
+        return;
+    }
+    if (c.id.text && !sse__stream_id_valid(c.id.text, c.id.len)) {
+        sse__respond_error(r, 400, "bad_id",
+                           "A stream id is 1 to 255 characters out of A-Z a-z "
+                           "0-9 . _ ~ : @ + -");
+        return;
+    }
+    if (r->has_user && c.owner.len > 0 && !is_user(r, c.owner)) {
+        sse__respond_error(r, 403, "forbidden",
+                           "A stream cannot be created for somebody else.");
+        return;
+    }
+    if (r->has_user)
+        c.owner = (sse__json_slice){r->user.data, r->user.len};
+    if ((rc = create_locked(r, &c)) < 0)
+        sse__respond_err(r, rc);
+    else
+        sse__respond_json(r, 201, &s->scratch);
+}
+
+/* ---- One stream ---- */
+
+static sse__stream *find(sse_request *r)
+{
+    sse__stream *s = sse__hub_find(&r->conn->server->hub->core, r->id.data,
+                                   r->id.len);
+
+    return s && sse__request_may(r, s) ? s : NULL;
+}
+
+void sse__api_remove(sse_request *r)
+{
+    sse_hub     *hub = r->conn->server->hub;
+    sse__stream *s;
+
+    if (sse__hub_enter(hub) < 0)
+        return;
+    if ((s = find(r)))
+        sse__stream_remove(s);
+    sse__hub_leave(hub);
+    if (s)
+        sse__respond_empty(r, 204);
+    else
+        sse__respond_err(r, SSE_ERR_NOT_FOUND);
+}
+
+static int add_stopped(sse__buf *out, const sse__stream *s)
+{
+    int rc;
+
+    out->len = 0;
+    if ((rc = sse__buf_add_str(out, "{\"streamId\":\"")) < 0 ||
+        (rc = sse__buf_add_str(out, s->id)) < 0 ||
+        (rc = sse__buf_add_str(out, "\",\"state\":\"")) < 0 ||
+        (rc = sse__buf_add_str(out, sse_state_name((int)s->state))) < 0)
+        return rc;
+    return sse__buf_add_str(out, "\"}");
+}
+
+void sse__api_stop(sse_request *r)
+{
+    sse_server  *server = r->conn->server;
+    sse__stream *s;
+    int          rc = SSE_ERR_NOT_FOUND;
+
+    if (sse__hub_enter(server->hub) < 0)
+        return;
+    if ((s = find(r))) {
+        rc = sse__stream_stop(s, SSE_REASON_REQUESTED);
+        if (rc == SSE_OK)
+            rc = add_stopped(&server->scratch, s);
+    }
+    sse__hub_leave(server->hub);
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else
+        sse__respond_json(r, 202, &server->scratch);
+}
+
+/* ---- Recover ---- */
+
+/* The log's events behind the cursor, through a subscriber of the moment. */
+static int add_kept(sse_server *s, sse__stream *stream, const char *after,
+                    size_t after_len, sse__buf *out)
+{
+    sse_subscriber_options opts = {.size = sizeof(opts),
+                                   .heartbeat_ms = SSE_NEVER,
+                                   .retry_ms = SSE_NEVER};
+    sse__subscriber        sub;
+    sse_event_id           last;
+    bool                   first = true;
+    int rc = sse__subscriber_open(&sub, stream, &s->door->door.port, after,
+                                  after_len, &opts);
+
+    if (rc == SSE_ERR_ENDED)
+        return SSE_OK;
+    if (rc < 0)
+        return rc;
+    do {
+        sse__take take;
+
+        sse__subscriber_take_now(&sub, SSE__WRITE_MAX, &take);
+        rc = sse__events_add(out, &take, &last, &first);
+        sse__take_drop(&take);
+    } while (rc == SSE_OK && sub.seq < stream->log.next_seq);
+    sse__subscriber_close(&sub);
+    return rc;
+}
+
+/* Takes the terminal event, the last of the log, from its wire bytes. */
+static int add_terminal(sse__buf *out, const sse__stream *stream)
+{
+    uint64_t        seq = stream->log.next_seq - 1;
+    sse__take       take = {.prefix_len = 0};
+    sse_parser     *p;
+    const sse_item *item;
+    int             rc = sse_parser_new(NULL, &p);
+
+    if (rc < 0)
+        return rc;
+    take.span_count = sse__log_read(&stream->log, &seq, 1, take.spans, 1);
+    rc = sse_parser_feed(p, take.spans[0].data, take.spans[0].len);
+    if (rc == SSE_OK && sse_parser_next(p, &item) == 1 &&
+        (rc = sse__buf_add_str(out, ",\"terminalEventType\":")) == SSE_OK &&
+        (rc = sse__json_quote(out, item->type, item->type_len)) == SSE_OK &&
+        (rc = sse__buf_add_str(out, ",\"terminalEventData\":")) == SSE_OK) {
+        if (item->data_len > 0 &&
+            sse__json_scan(item->data, item->data_len) == item->data_len)
+            rc = sse__buf_add(out, item->data, item->data_len);
+        else
+            rc = sse__json_quote(out, item->data, item->data_len);
+    }
+    sse_parser_free(p);
+    sse__take_drop(&take);
+    if (rc == SSE_OK)
+        rc = sse__buf_add_str(out, ",\"completedAt\":");
+    return rc < 0 ? rc : sse__time_json(out, stream->ended_ms);
+}
+
+static int add_recovered(sse_request *r, sse__stream *stream, sse__buf *out)
+{
+    size_t          after_len;
+    const char     *after = sse_request_query_value(r, "after", 5, &after_len);
+    sse_stream_info info;
+    sse_event_id    last;
+    int             rc;
+
+    out->len = 0;
+    sse__stream_info(stream, &info);
+    sse__stream_last_id(stream, &last);
+    if ((rc = sse__buf_add_str(out, "{\"status\":\"")) < 0 ||
+        (rc = sse__buf_add_str(out, sse_state_name((int)info.state))) < 0 ||
+        (rc = sse__buf_add_str(out, "\",")) < 0 ||
+        (rc = sse__stream_json(out, &info)) < 0 ||
+        (rc = sse__buf_add_str(out, ",\"lastEventId\":")) < 0 ||
+        (rc = sse__json_quote(out, last.text, last.text_len)) < 0)
+        return rc;
+    if (info.state != SSE_STATE_ACTIVE &&
+        (rc = add_terminal(out, stream)) < 0)
+        return rc;
+    if ((rc = sse__buf_add_str(out, ",\"events\":[")) < 0 ||
+        (rc = add_kept(r->conn->server, stream, after, after_len, out)) < 0)
+        return rc;
+    return sse__buf_add_str(out, "]}");
+}
+
+void sse__api_recover(sse_request *r)
+{
+    static const char unknown[] =
+        "{\"status\":\"not_found\",\"error\":\"not_found\","
+        "\"message\":\"There is no such stream.\"}";
+    sse_server  *server = r->conn->server;
+    sse__stream *s;
+    int          rc = SSE_OK;
+
+    if (sse__hub_enter(server->hub) < 0)
+        return;
+    server->scratch.len = 0;
+    if ((s = find(r)))
+        rc = add_recovered(r, s, &server->scratch);
+    else
+        rc = sse__buf_add_str(&server->scratch, unknown);
+    sse__hub_leave(server->hub);
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else
+        sse__respond_json(r, s ? 200 : 404, &server->scratch);
+    if (!s)
+        server->counters.refused[SSE__REFUSED_NOT_FOUND]++;
+}
+
+/* ---- All streams ---- */
+
+static int add_list(sse__buf *out, sse_list *list)
+{
+    const sse_stream_info *info;
+    const char            *comma = "";
+    int                    rc;
+
+    out->len = 0;
+    rc = sse__buf_add_str(out, "{\"streams\":[");
+    while (rc == SSE_OK && sse_list_next(list, &info) > 0) {
+        if ((rc = sse__buf_add_str(out, comma)) < 0 ||
+            (rc = sse__buf_add_str(out, "{")) < 0 ||
+            (rc = sse__stream_json(out, info)) < 0)
+            break;
+        rc = sse__buf_add_str(out, "}");
+        comma = ",";
+    }
+    return rc < 0 ? rc : sse__buf_add_str(out, "]}");
+}
+
+void sse__api_list(sse_request *r)
+{
+    sse_server     *s = r->conn->server;
+    size_t          len;
+    const char     *owner = sse_request_query_value(r, "userId", 6, &len);
+    sse__json_slice asked = {owner, len};
+    sse_list       *list;
+    int             rc;
+
+    if (r->has_user && len > 0 && !is_user(r, asked)) {
+        sse__respond_err(r, SSE_ERR_NOT_FOUND);
+        return;
+    }
+    if (r->has_user) {
+        owner = r->user.data;
+        len = r->user.len;
+    }
+    if ((rc = sse_list_new(s->hub, owner, len, &list)) == SSE_OK) {
+        rc = add_list(&s->scratch, list);
+        sse_list_free(list);
+    }
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else
+        sse__respond_json(r, 200, &s->scratch);
+}
+
+/* ---- The server ---- */
+
+void sse__api_metrics(sse_request *r)
+{
+    static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
+    sse_server       *s = r->conn->server;
+    sse__buf         *out = &s->scratch;
+    int               rc = sse__hub_enter(s->hub);
+
+    out->len = 0;
+    if (rc == SSE_OK) {
+        rc = sse__hub_metrics(&s->hub->core, out);
+        sse__hub_leave(s->hub);
+    }
+    if (rc == SSE_OK)
+        rc = sse__server_metrics(s, out);
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else
+        sse_request_respond(r, 200, type, sizeof(type) - 1, out->data,
+                            out->len);
+}
+
+void sse__api_health(sse_request *r)
+{
+    sse_server *s = r->conn->server;
+    int         rc;
+
+    s->scratch.len = 0;
+    rc = sse__buf_add_str(&s->scratch, s->closing ? "{\"status\":\"closing\"}"
+                                                  : "{\"status\":\"ok\"}");
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else
+        sse__respond_json(r, s->closing ? 503 : 200, &s->scratch);
+}

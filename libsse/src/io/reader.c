@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/* reader.c - readers on connections: one place that flushes them all. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server.h"
+#include "stream.h"
+
+#define TAKES_PER_FLUSH 4096
+
+static const char CRLF[] = "\r\n";
+static const char LAST_CHUNK[] = "\r\n0\r\n\r\n";
+
+/* ---- Opening ---- */
+
+static const char *cursor_of(sse_request *r, size_t *len)
+{
+    const char *cursor = sse__request_find(r, "last-event-id", len);
+
+    if (*len > 0)
+        return cursor;
+    return sse_request_query_value(r, "last_event_id", 13, len);
+}
+
+static bool is_poll(sse_request *r)
+{
+    size_t      len;
+    const char *how = sse_request_query_value(r, "transport", 9, &len);
+
+    return len == 4 && memcmp(how, "poll", 4) == 0;
+}
+
+static int subscribe(sse_request *r, bool poll)
+{
+    sse__conn             *c = r->conn;
+    sse_server            *s = c->server;
+    sse_subscriber_options opts = {.size = sizeof(opts)};
+    size_t                 cursor_len;
+    const char            *cursor = cursor_of(r, &cursor_len);
+    sse__stream           *stream;
+    int                    rc;
+
+    if (poll)
+        opts.heartbeat_ms = opts.retry_ms = SSE_NEVER;
+    if ((rc = sse__hub_enter(s->hub)) < 0)
+        return rc;
+    stream = sse__hub_find(&s->hub->core, r->id.data, r->id.len);
+    if (!stream || !sse__request_may(r, stream))
+        rc = SSE_ERR_NOT_FOUND;
+    else
+        rc = sse__subscriber_open(&c->sub, stream, &s->door->door.port,
+                                  cursor, cursor_len, &opts);
+    sse__hub_leave(s->hub);
+    return rc;
+}
+
+/* ---- Streaming ---- */
+
+static void give_back(sse__conn *c)
+{
+    if (!sse__subscriber_is_open(&c->sub) ||
+        sse__hub_enter(c->server->hub) < 0)
+        return;
+    if (sse__subscriber_is_open(&c->sub))
+        sse__subscriber_give(&c->sub);
+    sse__hub_leave(c->server->hub);
+}
+
+static void stream_ended(sse__conn *c)
+{
+    sse__conn_unsubscribe(c);
+    sse__conn_answered(c);
+}
+
+/* A write that the socket did not take at once has gone out. */
+void sse__reader_written(sse__conn *c)
+{
+    if (c->ending)
+        stream_ended(c);
+    else if (c->goodbye)
+        sse__reader_goodbye(c);
+    else
+        give_back(c);
+}
+
+static int add_chunk_size(sse__buf *b, size_t size)
+{
+    static const char digits[] = "0123456789abcdef";
+    char              text[20];
+    char             *at = text + sizeof(text);
+
+    *--at = '\n';
+    *--at = '\r';
+    do
+        *--at = digits[size & 15];
+    while (size >>= 4);
+    return sse__buf_add(b, at, (size_t)(text + sizeof(text) - at));
+}
+
+/* Writes what stands in the server's `head`, then what a subscriber took as
+ * one chunk. True: the subscriber may be given back. */
+static bool send_take(sse__conn *c, sse__take *t)
+{
+    sse__buf   *front = &c->server->head;
+    const char *tail = NULL;
+    size_t      tail_len = 0;
+    int         rc = SSE_OK;
+
+    c->ending = t->end != SSE_REASON_NONE;
+    if (c->chunked && t->bytes > 0) {
+        rc = add_chunk_size(front, t->bytes);
+        tail = c->ending ? LAST_CHUNK : CRLF;
+        tail_len = c->ending ? sizeof(LAST_CHUNK) - 1 : sizeof(CRLF) - 1;
+    } else if (c->chunked && c->ending) {
+        tail = LAST_CHUNK + 2;
+        tail_len = sizeof(LAST_CHUNK) - 3;
+    }
+    if (rc == SSE_OK)
+        rc = sse__buf_add(front, t->prefix, t->prefix_len);
+    if (rc == SSE_OK && front->len + t->bytes + tail_len > 0)
+        rc = sse__conn_writev(c, front->data, front->len, t, tail, tail_len);
+    sse__take_drop(t);
+    if (rc < 0)
+        sse__conn_close(c);
+    else if (rc == SSE_OK && c->ending)
+        stream_ended(c);
+    else
+        return rc == SSE_OK;
+    return false;
+}
+
+/* ---- Answering ---- */
+
+/* A HEAD subscribes only to find out what a GET would answer. */
+static void answer_head(sse_request *r)
+{
+    sse__conn *c = r->conn;
+
+    sse__conn_unsubscribe(c);
+    if (sse__respond_stream_head(r, r->id.data, r->id.len) < 0) {
+        sse__conn_close(c);
+        return;
+    }
+    sse__conn_write(c, c->server->head.data, c->server->head.len);
+    sse__conn_answered(c);
+}
+
+/* The head goes out with the first bytes of the body, in one write. */
+static void start_stream(sse_request *r)
+{
+    sse__conn *c = r->conn;
+    sse__take  take;
+
+    if (sse__respond_stream_head(r, r->id.data, r->id.len) < 0 ||
+        sse__hub_enter(c->server->hub) < 0) {
+        sse__conn_close(c);
+        return;
+    }
+    sse__subscriber_take_now(&c->sub, SSE__WRITE_MAX, &take);
+    sse__hub_leave(c->server->hub);
+    sse__timer_drop(&c->timer);
+    c->state = SSE__CONN_STREAMING;
+    c->goodbye = false;
+    sse__request_free(r);
+    c->request = NULL;
+    if (send_take(c, &take))
+        give_back(c);
+}
+
+static void start_poll(sse__conn *c)
+{
+    sse_server *s = c->server;
+
+    s->counters.polls++;
+    c->state = SSE__CONN_POLLING;
+    sse__server_set_timer(s, &c->timer, s->opts.poll_timeout_ms);
+    sse__server_flush_soon(s);
+}
+
+void sse__reader_start(sse_request *r)
+{
+    sse__conn *c = r->conn;
+    bool       poll = is_poll(r);
+    int        rc = c->server->closing ? SSE_ERR_CLOSED : subscribe(r, poll);
+
+    if (rc == SSE_ERR_ENDED)
+        sse__respond_empty(r, 204);
+    else if (rc < 0)
+        sse__respond_err(r, rc);
+    else if (r->parser.method == HTTP_HEAD)
+        answer_head(r);
+    else if (poll)
+        start_poll(c);
+    else
+        start_stream(r);
+}
+
+int sse_request_respond_stream(sse_request *r, sse_stream *s)
+{
+    if (r->answered || s->hub != r->conn->server->hub)
+        return SSE_ERR_INVAL;
+    r->id.len = 0;
+    if (sse__buf_add(&r->id, s->core->id, s->core->node.key_len) < 0)
+        return SSE_ERR_NOMEM;
+    sse__reader_start(r);
+    return SSE_OK;
+}
+
+/* ---- Long poll ---- */
+
+static void poll_answer(sse__conn *c, const sse_event_id *last, int rc,
+                        uint32_t state)
+{
+    sse__buf   *b = &c->server->scratch;
+    const char *name = sse_state_name((int)state);
+
+    sse__conn_unsubscribe(c);
+    sse__timer_drop(&c->timer);
+    c->state = SSE__CONN_READING;
+    if (rc < 0 || (rc = sse__buf_add_str(b, "],\"lastEventId\":\"")) < 0 ||
+        (rc = sse__buf_add_str(b, last->text_len ? last->text : "0")) < 0 ||
+        (rc = sse__buf_add_str(b, "\",\"state\":\"")) < 0 ||
+        (rc = sse__buf_add_str(b, name)) < 0 ||
+        (rc = sse__buf_add_str(b, "\"}")) < 0)
+        sse__respond_err(c->request, rc);
+    else
+        sse__respond_json(c->request, 200, b);
+}
+
+/* What the poll was waiting for has come, or its time is over. The stream's
+ * newest id is where a reader stands that got nothing because there was
+ * nothing; whoever got events stands behind the last one of them. */
+static void poll_done(sse__conn *c, sse__take *t, sse_event_id *newest,
+                      uint32_t state)
+{
+    sse__buf    *b = &c->server->scratch;
+    sse_event_id last = {0};
+    bool         first = true;
+    int          rc;
+
+    b->len = 0;
+    rc = sse__buf_add_str(b, "{\"events\":[");
+    if (rc == SSE_OK && t)
+        rc = sse__events_add(b, t, &last, &first);
+    if (t)
+        sse__take_drop(t);
+    poll_answer(c, last.text_len ? &last : newest, rc, state);
+}
+
+static void poll_gone(sse__conn *c)
+{
+    sse__conn_unsubscribe(c);
+    sse__timer_drop(&c->timer);
+    c->state = SSE__CONN_READING;
+    sse__respond_err(c->request, SSE_ERR_NOT_FOUND);
+}
+
+void sse__reader_poll_timeout(sse__conn *c)
+{
+    sse_event_id newest = {0};
+    uint32_t     state = SSE_STATE_ACTIVE;
+
+    if (sse__hub_enter(c->server->hub) < 0)
+        return;
+    if (sse__subscriber_is_open(&c->sub)) {
+        sse__stream_last_id(c->sub.feed->stream, &newest);
+        state = c->sub.feed->stream->state;
+    }
+    sse__hub_leave(c->server->hub);
+    poll_done(c, NULL, &newest, state);
+}
+
+/* ---- The flush ---- */
+
+/* One subscriber's turn, without the lock. True: it may be given back. */
+static bool deliver(sse__conn *c, sse__take *t, sse_event_id *newest,
+                    uint32_t state)
+{
+    if (c->state == SSE__CONN_STREAMING) {
+        c->server->head.len = 0;
+        return send_take(c, t);
+    }
+    if (t->bytes == 0 && t->end == SSE_REASON_NONE)
+        return true; /* a poll that has nothing yet */
+    if (t->end == SSE_REASON_REMOVED) {
+        poll_gone(c);
+        return false;
+    }
+    poll_done(c, t, newest, state);
+    return false;
+}
+
+/* Each reader that has something gets all of it in one write, one after the
+ * other. The lock is held to take, not to write. */
+void sse__reader_flush(sse_server *s)
+{
+    sse__port       *port = &s->door->door.port;
+    sse__subscriber *sub = NULL;
+    int              takes = 0;
+
+    if (sse__hub_enter(s->hub) < 0)
+        return;
+    while (takes++ < TAKES_PER_FLUSH && (sub = sse__port_take(port))) {
+        sse__conn   *c = SSE__OWNER(sub, sse__conn, sub);
+        sse_event_id newest = {0};
+        uint32_t     state = sub->feed->stream->state;
+        sse__take    take;
+
+        if (c->out) { /* the head is under way: its end gives it back */
+            continue;
+        }
+        sse__subscriber_take(sub, SSE__WRITE_MAX, &take);
+        if (c->state == SSE__CONN_POLLING)
+            sse__stream_last_id(sub->feed->stream, &newest);
+        pthread_mutex_unlock(&s->hub->lock);
+        if (deliver(c, &take, &newest, state)) {
+            pthread_mutex_lock(&s->hub->lock);
+            sse__subscriber_give(sub);
+        } else {
+            pthread_mutex_lock(&s->hub->lock);
+        }
+    }
+    if (!sub)
+        port->armed = true;
+    sse__hub_leave(s->hub);
+}
+
+/* ---- Goodbye ---- */
+
+/* Between one and three times the usual, so that not all come back at once. */
+static uint32_t jittered_retry(sse_hub *hub)
+{
+    uint32_t retry = hub->core.opts.retry_ms;
+
+    if (retry == SSE_NEVER)
+        retry = 1000;
+    if (sse__hub_enter(hub) < 0)
+        return retry;
+    retry += (uint32_t)(sse__hub_random(&hub->core) %
+                        (2 * (uint64_t)retry + 1));
+    sse__hub_leave(hub);
+    return retry;
+}
+
+/* Tells a reader when to come back, each at another time, and ends the answer
+ * as it should end, so that no client takes it for a failure. */
+void sse__reader_goodbye(sse__conn *c)
+{
+    char text[64], front[96];
+    int  n;
+
+    c->goodbye = true;
+    if (c->out)
+        return;
+    sse__conn_unsubscribe(c);
+    n = snprintf(text, sizeof(text), "retry: %u\n\n",
+                 jittered_retry(c->server->hub));
+    if (c->chunked)
+        n = snprintf(front, sizeof(front), "%x\r\n%s\r\n0\r\n\r\n",
+                     (unsigned int)n, text);
+    else
+        memcpy(front, text, (size_t)n);
+    c->keep_alive = false;
+    c->ending = true;
+    sse__conn_write(c, front, (size_t)n);
+    if (c->state != SSE__CONN_CLOSED && !c->out)
+        stream_ended(c);
+}
