@@ -120,7 +120,8 @@ def experiments(quick):
         Experiment(
             {8}, [stalled, {**stalled, 'stalled': 10}],
             [Line('8', '10 % stalled: share of the even rate, W=8',
-                  stalled_share, [at_least(0.92)], [at_least(0.97)]),
+                  stalled_share, [at_least(0.92)], [at_least(0.97)],
+                  digits=3),
              Line('8', 'MiB it grows, log of 0.25 MiB',
                   stalled_growth_mib,
                   [at_most((STALLED_LOG_BYTES / 1024 + STALLED_SLACK_KIB)

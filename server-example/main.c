@@ -1,24 +1,238 @@
 /* SPDX-License-Identifier: MIT */
-/* main.c - sse-server: a hub over HTTP, and a page that shows it at work. */
-#include <getopt.h>
+/* main.c - sse-server: a hub over HTTP, and a page that shows it at work.
+ *
+ * Two threads: the main one runs the loop that serves; another one produces the
+ * demo streams by the clock, as a program with work of its own would. */
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "demo.h"
 #include "sse.h"
+
+#define RUNS_MAX 200
+#define TEXT_MAX (1u << 20)
 
 extern const char   sse_page_html[];
 extern const size_t sse_page_html_len;
 
-typedef struct settings {
-    const char *host, *origin, *text, *store;
-    uint32_t    port, rate;
-    uint32_t    heartbeat_ms, log_events, log_bytes;
-} settings;
+/* ---- Options ---- */
 
-static sse_loop *loop; /* for the signal handler */
+static const char *host = "127.0.0.1", *store = "memory:", *origin;
+static const char *text_file = "/usr/share/common-licenses/GPL-3";
+static uint32_t    port = 8080, rate = 20, heartbeat_ms, log_events, log_bytes;
+
+static const struct option {
+    const char  *name, *help;
+    const char **text;   /* one of these two takes the value */
+    uint32_t    *number;
+    uint32_t     max;
+} options[] = {
+    {"host", "address to listen on (127.0.0.1)", &host, NULL, 0},
+    {"port", "0 picks a free one (8080)", NULL, &port, 65535},
+    {"store", "where streams are kept (memory:)", &store, NULL, 0},
+    {"heartbeat-ms", "silence before a heartbeat (15000)", NULL, &heartbeat_ms,
+     86400000},
+    {"log-events", "kept for each stream (10000)", NULL, &log_events, 1u << 24},
+    {"log-bytes", "kept for each stream (4194304)", NULL, &log_bytes, 1u << 30},
+    {"allow-origin", "whose pages may read; * for all", &origin, NULL, 0},
+    {"text", "what the demo streams (a licence text)", &text_file, NULL, 0},
+    {"rate", "its words a second (20)", NULL, &rate, 10000},
+    {NULL, NULL, NULL, NULL, 0},
+};
+
+static void usage(FILE *to)
+{
+    fputs("usage: sse-server [--OPTION VALUE]...\n", to);
+    for (const struct option *o = options; o->name; o++)
+        fprintf(to, "  --%-13s %s\n", o->name, o->help);
+    exit(to == stderr ? 2 : 0);
+}
+
+static void set_option(const char *name, const char *value)
+{
+    const struct option *o = options;
+    char                *end;
+    unsigned long        number;
+
+    while (o->name && strcmp(o->name, name) != 0)
+        o++;
+    if (!o->name || !value)
+        usage(stderr);
+    if (o->text) {
+        *o->text = value;
+        return;
+    }
+    number = strtoul(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end || number > o->max) {
+        fprintf(stderr, "sse-server: --%s takes a number from 0 to %u\n", name,
+                o->max);
+        exit(2);
+    }
+    *o->number = (uint32_t)number;
+}
+
+static void parse_options(char **argv)
+{
+    for (argv++; *argv; argv += 2) {
+        if (strncmp(*argv, "--", 2) != 0 || strcmp(*argv, "--help") == 0)
+            usage(strcmp(*argv, "--help") == 0 ? stdout : stderr);
+        set_option(*argv + 2, argv[1]);
+    }
+    if (strcmp(store, "memory:") != 0) {
+        fprintf(stderr, "sse-server: --store takes memory:\n");
+        exit(2);
+    }
+}
+
+/* ---- Demo streams: the words of a text, as a model sends tokens ---- */
+
+typedef struct run {
+    sse_stream *stream; /* NULL: a free place                               */
+    size_t      at;     /* where its next word begins                       */
+    double      due, step; /* of that word, and between words, in seconds   */
+} run;
+
+static sse_hub        *hub;
+static sse_queue      *queue; /* tells which streams must stop */
+static pthread_mutex_t runs_lock = PTHREAD_MUTEX_INITIALIZER;
+static run             runs[RUNS_MAX];
+static int             ending;
+static char            text[TEXT_MAX + 1];
+
+static double now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void end_run(run *r, int state, const char *data)
+{
+    sse_stream_end(r->stream, state, "", 0, data, strlen(data), NULL);
+    sse_stream_free(r->stream);
+    r->stream = NULL;
+}
+
+/* Sends the words of a run that are due, each with its white space. */
+static void advance(run *r, double time)
+{
+    while (r->stream && r->due <= time) {
+        const char *word = text + r->at;
+        size_t      len = strcspn(word, " \n\t");
+
+        len += strspn(word + len, " \n\t");
+        if (len == 0)
+            end_run(r, SSE_STATE_COMPLETED, "{}");
+        else if (sse_stream_append(r->stream, "", 0, word, len, NULL) < 0)
+            end_run(r, SSE_STATE_FAILED, "{}"); /* or it has ended already */
+        r->at += len;
+        r->due += r->step;
+    }
+}
+
+static void take_stops(void)
+{
+    const sse_batch *batch;
+
+    while (sse_queue_drain(queue, 0, &batch) > 0) {
+        for (size_t i = 0; i < batch->note_count; i++) {
+            const sse_note *note = &batch->notes[i];
+
+            if (note->kind == SSE_NOTE_STOP && runs[note->key].stream)
+                end_run(&runs[note->key], SSE_STATE_CANCELLED,
+                        "{\"reason\":\"stop\"}");
+        }
+    }
+}
+
+static void *produce(void *unused)
+{
+    pthread_mutex_lock(&runs_lock);
+    while (!ending) {
+        double time = now(), next = time + 60;
+
+        take_stops();
+        for (run *r = runs; r < runs + RUNS_MAX; r++) {
+            advance(r, time);
+            if (r->stream && r->due < next)
+                next = r->due;
+        }
+        pthread_mutex_unlock(&runs_lock);
+        sse_queue_wait(queue, (int64_t)((next - now()) * 1000) + 1);
+        pthread_mutex_lock(&runs_lock);
+    }
+    pthread_mutex_unlock(&runs_lock);
+    return unused;
+}
+
+/* Opens a stream in place `r`; the answer names it. */
+static int open_run(run *r, double words_a_second, char *answer, size_t size)
+{
+    sse_stream_options     opts = {.size = sizeof(opts),
+                                   .key = (uint64_t)(r - runs)};
+    const sse_stream_info *info;
+    int rc = sse_stream_new(hub, "", 0, queue, &opts, &r->stream);
+
+    if (rc < 0 || (rc = sse_stream_get_info(r->stream, &info)) < 0)
+        return rc;
+    sse_stream_set_kind(r->stream, "demo", 4);
+    snprintf(answer, size, "{\"streamId\":\"%s\",\"state\":\"active\"}",
+             info->id);
+    r->at = 0;
+    r->due = now();
+    r->step = 1 / words_a_second;
+    return SSE_OK;
+}
+
+/* POST /demo/start, with {"rate":N} or nothing. */
+static void start_demo(sse_request *request)
+{
+    char        body[64], answer[400];
+    size_t      len;
+    const char *at = sse_request_body(request, &len);
+    unsigned    words = rate;
+    run        *r = runs;
+    int         rc = SSE_ERR_LIMIT;
+
+    snprintf(body, sizeof(body), "%.*s", (int)(len < 63 ? len : 63), at);
+    if (sscanf(body, " { \"rate\" : %u", &words) == 1 && words > 10000)
+        words = 10000;
+    pthread_mutex_lock(&runs_lock);
+    while (r < runs + RUNS_MAX && r->stream)
+        r++;
+    if (r < runs + RUNS_MAX)
+        rc = open_run(r, words ? words : 1, answer, sizeof(answer));
+    pthread_mutex_unlock(&runs_lock);
+    if (rc < 0)
+        snprintf(answer, sizeof(answer),
+                 "{\"error\":\"limit\",\"message\":\"%s\"}", sse_strerror(rc));
+    sse_queue_wake(queue);
+    sse_request_respond(request, rc < 0 ? 429 : 201, "application/json", 16,
+                        answer, strlen(answer));
+}
+
+static void on_request(sse_request *r, void *unused)
+{
+    size_t      len;
+    const char *path = sse_request_path(r, &len);
+    const char *method = sse_request_method(r);
+
+    (void)unused;
+    if (len == 1 && strcmp(method, "POST") != 0)
+        sse_request_respond(r, 200, "text/html; charset=utf-8", 24,
+                            sse_page_html, sse_page_html_len);
+    else if (len == 11 && memcmp(path, "/demo/start", 11) == 0 &&
+             strcmp(method, "POST") == 0)
+        start_demo(r);
+}
+
+/* ---- Serving ---- */
+
+static sse_loop *loop;
 
 static void on_signal(int number)
 {
@@ -26,178 +240,60 @@ static void on_signal(int number)
     sse_loop_stop(loop);
 }
 
-static const char usage[] =
-    "usage: sse-server [options]\n"
-    "  --host ADDRESS      listen there (127.0.0.1)\n"
-    "  --port N            0 picks a free one (8080)\n"
-    "  --store memory:     where streams are kept (memory:)\n"
-    "  --heartbeat-ms N    between bytes to an idle reader (15000)\n"
-    "  --log-events N      kept for each stream (10000)\n"
-    "  --log-bytes N       kept for each stream (4194304)\n"
-    "  --allow-origin O    let pages of this origin read; * for all\n"
-    "  --text FILE         what the demo page streams (a licence text)\n"
-    "  --rate N            its words a second (20)\n"
-    "  --help, --version\n";
-
-static uint32_t number(const char *name, const char *text, uint32_t max)
-{
-    char         *end;
-    unsigned long value = strtoul(text, &end, 10);
-
-    if (text[0] < '0' || text[0] > '9' || *end || value > max) {
-        fprintf(stderr, "sse-server: --%s takes a number up to %u\n", name,
-                max);
-        exit(2);
-    }
-    return (uint32_t)value;
-}
-
-static void parse(int argc, char **argv, settings *s)
-{
-    static const struct option longs[] = {
-        {"host", 1, 0, 'h'},         {"port", 1, 0, 'p'},
-        {"store", 1, 0, 's'},        {"heartbeat-ms", 1, 0, 'b'},
-        {"log-events", 1, 0, 'e'},   {"log-bytes", 1, 0, 'y'},
-        {"allow-origin", 1, 0, 'o'}, {"text", 1, 0, 't'},
-        {"rate", 1, 0, 'r'},         {"help", 0, 0, '?'},
-        {"version", 0, 0, 'v'},      {0, 0, 0, 0}};
-    int c;
-
-    opterr = 0;
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (c) {
-        case 'h': s->host = optarg; break;
-        case 'p': s->port = number("port", optarg, 65535); break;
-        case 's': s->store = optarg; break;
-        case 'b': s->heartbeat_ms = number("heartbeat-ms", optarg, 86400000);
-            break;
-        case 'e': s->log_events = number("log-events", optarg, 1u << 24);
-            break;
-        case 'y': s->log_bytes = number("log-bytes", optarg, 1u << 30); break;
-        case 'o': s->origin = optarg; break;
-        case 't': s->text = optarg; break;
-        case 'r': s->rate = number("rate", optarg, 100000); break;
-        case 'v': printf("sse-server %s\n", sse_version()); exit(0);
-        default: {
-            int asked = optopt == 0 && strcmp(argv[optind - 1], "--help") == 0;
-
-            fputs(usage, asked ? stdout : stderr);
-            exit(asked ? 0 : 2);
-        }
-        }
-    }
-    if (optind < argc || strcmp(s->store, "memory:") != 0) {
-        fprintf(stderr, "sse-server: %s\n",
-                optind < argc ? "it takes options only: see --help"
-                              : "--store takes memory:");
-        exit(2);
-    }
-}
-
-/* ---- The page and its streams ---- */
-
-static void respond(sse_request *r, int status, const char *type,
-                    const char *body, size_t len)
-{
-    sse_request_respond(r, status, type, strlen(type), body, len);
-}
-
-static void start_demo(sse_request *r, demo *d)
-{
-    char        answer[400];
-    size_t      len;
-    const char *body = sse_request_body(r, &len);
-    int         rc = demo_start(d, demo_rate(d, body, len), answer,
-                                sizeof(answer));
-
-    respond(r, rc == SSE_OK ? 201 : rc == SSE_ERR_LIMIT ? 429 : 500,
-            "application/json", answer, strlen(answer));
-}
-
-static void on_request(sse_request *r, void *user)
-{
-    size_t      len;
-    const char *path = sse_request_path(r, &len);
-    const char *method = sse_request_method(r);
-    int         get = !strcmp(method, "GET") || !strcmp(method, "HEAD");
-
-    if (len == 1 && path[0] == '/' && get)
-        respond(r, 200, "text/html; charset=utf-8", sse_page_html,
-                sse_page_html_len);
-    else if (len == 11 && !memcmp(path, "/demo/start", 11) &&
-             !strcmp(method, "POST"))
-        start_demo(r, user);
-}
-
-/* ---- Running ---- */
-
-static int fail(const char *what, const char *why)
+static void die(const char *what, const char *why)
 {
     fprintf(stderr, "sse-server: %s: %s\n", what, why);
-    return 1;
+    exit(1);
 }
 
-static int serve(const settings *s, sse_server *server)
+static void check(int rc, const char *detail)
 {
-    uint32_t port;
-    int      rc = sse_server_listen(server, s->host, strlen(s->host), s->port,
-                                    &port);
-
     if (rc < 0)
-        return fail("cannot listen", rc == SSE_ERR_IO
-                                         ? sse_server_error_detail(server)
-                                         : sse_strerror(rc));
-    printf(strchr(s->host, ':') ? "listening on http://[%s]:%u\n"
-                                : "listening on http://%s:%u\n",
-           s->host, port);
-    fflush(stdout);
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
-    rc = sse_loop_run(loop);
-    return rc < 0 ? fail("the loop ended", sse_strerror(rc)) : 0;
-}
-
-static int run(const settings *s, sse_hub *hub)
-{
-    sse_server *server = NULL;
-    demo       *d = NULL;
-    int         rc, status = 1;
-
-    if ((rc = sse_loop_new(&loop)) < 0 ||
-        (rc = sse_server_new(loop, hub, NULL, &server)) < 0 ||
-        (s->origin && (rc = sse_server_add_origin(server, s->origin,
-                                                  strlen(s->origin))) < 0))
-        fail("cannot start", sse_strerror(rc));
-    else if (!(d = demo_new(hub, s->text, s->rate)))
-        fail("cannot read", s->text);
-    else {
-        sse_server_on_request(server, on_request, d);
-        status = serve(s, server);
-    }
-    demo_free(d);
-    sse_server_free(server);
-    sse_loop_free(loop);
-    return status;
+        die("cannot start", detail && *detail ? detail : sse_strerror(rc));
 }
 
 int main(int argc, char **argv)
 {
-    settings s = {.host = "127.0.0.1",
-                  .port = 8080,
-                  .store = "memory:",
-                  .text = "/usr/share/common-licenses/GPL-3",
-                  .rate = 20};
     sse_hub_options opts = {.size = sizeof(opts)};
-    sse_hub        *hub;
-    int             rc;
+    sse_server     *server;
+    pthread_t       producer;
+    FILE           *file;
 
-    parse(argc, argv, &s);
-    opts.heartbeat_ms = s.heartbeat_ms;
-    opts.log_events = s.log_events;
-    opts.log_bytes = s.log_bytes;
-    if ((rc = sse_hub_new(&opts, &hub)) < 0)
-        return fail("cannot start", sse_strerror(rc));
-    rc = run(&s, hub);
+    parse_options(argv + (argc == 0));
+    if (!(file = fopen(text_file, "rb")))
+        die("cannot read", text_file);
+    fread(text, 1, TEXT_MAX, file);
+    fclose(file);
+    opts.heartbeat_ms = heartbeat_ms;
+    opts.log_events = log_events;
+    opts.log_bytes = log_bytes;
+    check(sse_hub_new(&opts, &hub), NULL);
+    check(sse_queue_new(hub, NULL, &queue), NULL);
+    check(sse_loop_new(&loop), NULL);
+    check(sse_server_new(loop, hub, NULL, &server), NULL);
+    if (origin)
+        check(sse_server_add_origin(server, origin, strlen(origin)), NULL);
+    sse_server_on_request(server, on_request, NULL);
+    check(sse_server_listen(server, host, strlen(host), port, &port),
+          sse_server_error_detail(server));
+    pthread_create(&producer, NULL, produce, NULL);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    printf(strchr(host, ':') ? "listening on http://[%s]:%u\n"
+                             : "listening on http://%s:%u\n", host, port);
+    fflush(stdout);
+    check(sse_loop_run(loop), NULL);
+
+    pthread_mutex_lock(&runs_lock);
+    ending = 1;
+    pthread_mutex_unlock(&runs_lock);
+    sse_queue_wake(queue);
+    pthread_join(producer, NULL);
+    for (run *r = runs; r < runs + RUNS_MAX; r++)
+        sse_stream_free(r->stream);
+    sse_server_free(server);
+    sse_loop_free(loop);
+    sse_queue_free(queue);
     sse_hub_free(hub);
-    return rc;
+    return 0;
 }

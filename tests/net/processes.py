@@ -53,9 +53,7 @@ class Script:
 
     def result(self) -> Any:
         """Its last line, when it has ended by itself."""
-        last = ""
-        for last in self.lines():
-            pass
+        lines = list(self.lines())
         status = self.process.wait()
         assert status == 0, f"exit status {status}"
-        return json.loads(last)
+        return json.loads(lines[-1])

@@ -285,7 +285,8 @@ class TestCrowdOfHalves:
         b"G",
         b"GET /health HTTP/1.1\r\nHost: x\r\nX-Half: ",
         b"POST /api/stream HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{",
-        b"POST /api/stream HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        b"POST /api/stream HTTP/1.1\r\nHost: x\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
     ]
 
     @pytest.fixture

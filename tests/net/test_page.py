@@ -7,7 +7,8 @@ import pytest
 from page_support import Page, chromium, page, screenshot_path  # noqa: F401
 from selenium.webdriver.common.keys import Keys
 
-from suite.fixtures import Running, Serve
+from suite.fixtures import Serve
+from suite.server import Server
 
 PARAGRAPH = (
     "A stream of events must reach its reader whole, in order and once,\n"
@@ -17,7 +18,7 @@ PARAGRAPH = (
 TEXT = "   A TITLE\n\n" + "".join(
     f"{PARAGRAPH}\n  {n}. An indented line\twith a tab.\n\n\n" for n in range(10)
 )
-WORDS = re.findall(r"\s*\S+\s*", TEXT)
+EVENTS = len(re.findall(r"\S*\s+", TEXT)) + 1  # the words, and the end
 
 
 @pytest.fixture
@@ -28,28 +29,28 @@ def text_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(own_server: Serve, text_file: Path) -> Running:
+def server(own_server: Serve, text_file: Path) -> Server:
     return own_server(text=text_file)
 
 
 def assert_whole(page: Page) -> None:
     page.until_state("finished")
     assert page.text == TEXT
-    assert page.number("events") == len(WORDS) + 1  # the terminal event
+    assert page.number("events") == EVENTS
     assert page.number("gaps") == page.number("missed") == 0
     assert page.number("duplicates") == 0
     assert page.problems() == []
 
 
 class TestReading:
-    def test_the_whole_text_arrives(self, page: Page, server: Running) -> None:
+    def test_the_whole_text_arrives(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
         assert page.state == "ready"
         page.start(rate=1000)
         assert_whole(page)
 
     def test_a_cut_line_comes_back_by_itself(
-        self, page: Page, server: Running
+        self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
         page.start(rate=60)
@@ -63,7 +64,7 @@ class TestReading:
         assert_whole(page)
 
     def test_a_visitor_can_cut_and_reconnect_at_will(
-        self, page: Page, server: Running
+        self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
         page.start(rate=100)
@@ -76,7 +77,7 @@ class TestReading:
         assert_whole(page)
 
     def test_a_reload_goes_on_where_it_was(
-        self, page: Page, server: Running
+        self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
         page.start(rate=100)
@@ -89,7 +90,7 @@ class TestReading:
         assert_whole(page)
 
     def test_a_reload_while_cut_reconnects(
-        self, page: Page, server: Running
+        self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
         page.start(rate=100)
@@ -99,7 +100,7 @@ class TestReading:
         assert_whole(page)
 
     def test_a_second_reader_reads_from_the_start(
-        self, page: Page, server: Running
+        self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
         page.start(rate=60)
@@ -112,20 +113,20 @@ class TestReading:
         assert_whole(page)
 
     def test_the_way_back_leads_to_the_stream_before(
-        self, page: Page, server: Running
+        self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
         page.start(rate=1000)
         assert_whole(page)
         page.start(rate=20)
-        assert page.number("events") < len(WORDS)
+        assert page.number("events") < EVENTS
         page.browser.back()
         assert_whole(page)
 
 
 class TestEnds:
     def test_a_visitor_can_stop_the_stream(
-        self, page: Page, server: Running
+        self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
         page.start(rate=20)
@@ -146,7 +147,7 @@ class TestEnds:
             assert not page.part("stop").is_enabled()
 
     def test_a_visitor_who_is_cut_off_can_stop_it_too(
-        self, page: Page, server: Running
+        self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
         page.start(rate=20)
@@ -155,7 +156,7 @@ class TestEnds:
         page.click("stop")
         page.until_state("stopped")
 
-    def test_a_stream_that_is_not_there(self, page: Page, server: Running) -> None:
+    def test_a_stream_that_is_not_there(self, page: Page, server: Server) -> None:
         page.open(server.base_url + "/#nothing")
         page.until_state("failed")
         assert "does not have" in page.content("note")
@@ -186,13 +187,13 @@ class TestEnds:
         page.open_second()
         page.until_state("finished")
         assert page.number("gaps") >= 1
-        assert page.number("events") + page.number("missed") == len(WORDS) + 1
+        assert page.number("events") + page.number("missed") == EVENTS
         assert page.number("duplicates") == 0
         assert TEXT.endswith(page.text[-40:])
 
 
 class TestLooks:
-    def test_it_asks_nobody_else(self, page: Page, server: Running) -> None:
+    def test_it_asks_nobody_else(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
         page.start(rate=1000)
         page.until_state("finished")
@@ -202,7 +203,7 @@ class TestLooks:
         assert asked
         assert all(url.startswith(server.base_url + "/") for url in asked), asked
 
-    def test_it_works_with_the_keyboard(self, page: Page, server: Running) -> None:
+    def test_it_works_with_the_keyboard(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
         page.part("rate").send_keys(Keys.END, "0", Keys.ENTER)  # 200
         page.until_state("receiving")
@@ -211,7 +212,7 @@ class TestLooks:
         page.until_state("cut")
         assert_whole(page)
 
-    def test_the_command_for_a_terminal(self, page: Page, server: Running) -> None:
+    def test_the_command_for_a_terminal(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
         assert not page.part("command").is_displayed()
         page.start(rate=20)
@@ -222,7 +223,7 @@ class TestLooks:
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_it_fits_a_narrow_screen(
-        self, page: Page, server: Running, scheme: str
+        self, page: Page, server: Server, scheme: str
     ) -> None:
         page.open(server.base_url)
         page.look(320, 640, scheme)
@@ -237,7 +238,7 @@ class TestLooks:
         self, page: Page, own_server: Serve, build_dir: Path
     ) -> None:
         page.open(own_server().base_url)
-        page.look(1000, 740, "light")
+        page.look(1000, 700, "light")
         page.start(rate=40)
         page.until_events(60)
         page.click("cut")

@@ -1,6 +1,5 @@
 """SIGTERM: an orderly end, and always an end."""
 
-import json
 import signal
 import subprocess
 
@@ -9,7 +8,7 @@ import pytest
 from suite.api import JSON, TEXT, Api, Reader, path_of
 from suite.fixtures import Serve
 from suite.server import Server
-from suite.sse_reader import Event, Item, Retry
+from suite.sse_reader import Item, Retry
 from suite.wire import Connection, build_request
 
 DEADLINE_S = 10  # shutdown_ms of the server

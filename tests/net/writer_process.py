@@ -94,7 +94,7 @@ class StreamWriter:
 
     def settle(self, life: dict[str, list[Entry]], ids: list[str]) -> None:
         assert len(ids) == len(life["unsure"])
-        for event_id, (_, type, data) in zip(ids, life["unsure"]):
+        for event_id, (_, type, data) in zip(ids, life["unsure"], strict=True):
             life["events"].append([event_id, type, data])
         life["unsure"] = []
 

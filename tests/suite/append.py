@@ -271,7 +271,8 @@ class TestAppendBody:
             assert_sequence(ids)
             api.complete(stream)
             events = live.rest()[:-1]
-        assert [(event.id, event.data) for event in events] == list(zip(ids, texts))
+        assert [event.id for event in events] == ids
+        assert [event.data for event in events] == texts
 
     @pytest.mark.parametrize(
         "bad, codes",

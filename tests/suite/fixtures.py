@@ -7,11 +7,11 @@ flag `--log-events 10`.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import pytest
 
 from suite.api import Api
+from suite.server import Server
 
 HEARTBEAT_MS = 200
 LOG_EVENTS = 10
@@ -19,13 +19,7 @@ LOG_BYTES = 4096
 ORIGIN = "https://app.example"
 
 
-class Running(Protocol):
-    base_url: str
-
-    def alive(self) -> bool: ...
-
-
-Serve = Callable[..., Running]
+Serve = Callable[..., Server]
 
 
 @pytest.fixture
@@ -73,6 +67,6 @@ def open_to_all(serve: Serve) -> Iterator[Api]:
     yield from map(Api, _url_of(serve(allow_origin="*")))
 
 
-def _url_of(server: Running) -> Iterator[str]:
+def _url_of(server: Server) -> Iterator[str]:
     yield server.base_url
     assert server.alive(), "the server died during this test"

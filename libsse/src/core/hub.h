@@ -122,7 +122,8 @@ typedef struct sse__feed {
 typedef struct sse__subscriber {
     sse__link  link;        /* on idle or ready; alone while taken          */
     sse__link  stream_link;
-    sse__feed *feed;        /* NULL: closed                                 */
+    sse__feed *feed;        /* NULL: closed, or never attached              */
+    sse__stream *stream;    /* what it reads; counted while attached        */
     sse__timer beat;
     int64_t    last_ms;     /* when it last got a byte                      */
     uint64_t   seq;         /* the next event it wants                      */
@@ -204,6 +205,9 @@ int  sse__stream_stop(sse__stream *s, uint32_t reason);
 void sse__stream_remove(sse__stream *s);
 void sse__stream_info(const sse__stream *s, sse_stream_info *out);
 
+/* Whether one more active stream of that owner is too many. */
+bool sse__user_is_full(const sse__hub *h, const char *owner, size_t len);
+
 /* The id of the newest event; seq 0 and no text before the first. */
 void sse__stream_last_id(const sse__stream *s, sse_event_id *out);
 
@@ -215,6 +219,11 @@ void sse__stream_count_readers(sse__stream *s);
 int  sse__subscriber_open(sse__subscriber *sub, sse__stream *s, sse__port *p,
                           const char *cursor, size_t cursor_len,
                           const sse_subscriber_options *opts);
+
+/* Places a subscriber that belongs to no port: for one look at a log, within
+ * one hold of the lock. It is not closed. Errors as for open. */
+int  sse__subscriber_look(sse__subscriber *sub, sse__stream *s,
+                          const char *cursor, size_t cursor_len);
 void sse__subscriber_close(sse__subscriber *sub);
 bool sse__subscriber_is_open(const sse__subscriber *sub);
 

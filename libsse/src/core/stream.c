@@ -34,6 +34,14 @@ static sse__user *user_get(sse__hub *h, const char *name, size_t len)
     return user;
 }
 
+bool sse__user_is_full(const sse__hub *h, const char *owner, size_t len)
+{
+    sse__map_node *node = sse__map_get(&h->users, owner, len);
+
+    return node && SSE__OWNER(node, sse__user, node)->active >=
+                       h->opts.max_streams_per_user;
+}
+
 static void user_leave(sse__stream *s)
 {
     sse__user *user = s->user;

@@ -108,34 +108,43 @@ static void attach(sse__subscriber *sub, sse__feed *feed)
     sse__subscriber_make_ready(sub);
 }
 
-int sse__subscriber_open(sse__subscriber *sub, sse__stream *s, sse__port *p,
-                         const char *cursor, size_t cursor_len,
-                         const sse_subscriber_options *opts)
+int sse__subscriber_look(sse__subscriber *sub, sse__stream *s,
+                         const char *cursor, size_t cursor_len)
 {
-    sse__hub   *h = s->hub;
     sse__cursor at;
-    sse__feed  *feed;
     int         rc;
 
-    *sub = (sse__subscriber){.feed = NULL};
+    *sub = (sse__subscriber){.stream = s, .greeted = true};
     sse__list_init(&sub->link);
     sse__list_init(&sub->stream_link);
     sse__timer_init(&sub->beat, fire_beat);
     if (s->gone)
         return SSE_ERR_NOT_FOUND;
-    if ((rc = apply_options(sub, h, opts)) < 0 ||
-        (rc = sse__cursor_parse(&at, cursor, cursor_len)) < 0)
+    if ((rc = sse__cursor_parse(&at, cursor, cursor_len)) < 0)
         return rc;
-    sse__log_trim_age(&s->log, h->wall_ms, s->state != SSE_STATE_ACTIVE);
-    if ((rc = place(sub, s, &at)) < 0)
+    sse__log_trim_age(&s->log, s->hub->wall_ms, s->state != SSE_STATE_ACTIVE);
+    sub->gap = s->log.drop == SSE__DROP_EXPIRED ? SSE__GAP_EXPIRED
+                                                : SSE__GAP_TRIMMED;
+    return place(sub, s, &at);
+}
+
+int sse__subscriber_open(sse__subscriber *sub, sse__stream *s, sse__port *p,
+                         const char *cursor, size_t cursor_len,
+                         const sse_subscriber_options *opts)
+{
+    sse__hub  *h = s->hub;
+    sse__feed *feed;
+    int        rc;
+
+    if ((rc = sse__subscriber_look(sub, s, cursor, cursor_len)) < 0 ||
+        (rc = apply_options(sub, h, opts)) < 0)
         return rc;
     if (h->counters.subscribers >= h->opts.max_subscribers)
         return SSE_ERR_LIMIT;
     feed = feed_get(s, p);
     if (!feed)
         return SSE_ERR_NOMEM;
-    sub->gap = s->log.drop == SSE__DROP_EXPIRED ? SSE__GAP_EXPIRED
-                                                : SSE__GAP_TRIMMED;
+    sub->greeted = false;
     attach(sub, feed);
     return SSE_OK;
 }
@@ -282,7 +291,7 @@ static void add_beat(sse__hub *h, sse__take *t)
 
 size_t sse__subscriber_need(const sse__subscriber *sub, size_t max_bytes)
 {
-    size_t first = sse__log_size_at(&sub->feed->stream->log, sub->seq);
+    size_t first = sse__log_size_at(&sub->stream->log, sub->seq);
 
     return sizeof(((sse__take *)NULL)->prefix) +
            (first > max_bytes ? first : max_bytes);
@@ -291,7 +300,7 @@ size_t sse__subscriber_need(const sse__subscriber *sub, size_t max_bytes)
 void sse__subscriber_take(sse__subscriber *sub, size_t max_bytes,
                           sse__take *out)
 {
-    sse__stream *s = sub->feed->stream;
+    sse__stream *s = sub->stream;
     sse__hub    *h = s->hub;
 
     h->progress = true;
@@ -330,7 +339,7 @@ void sse__take_drop(sse__take *take)
 
 static bool has_more(const sse__subscriber *sub)
 {
-    return sub->seq < sub->feed->stream->log.next_seq ||
+    return sub->seq < sub->stream->log.next_seq ||
            sub->end != SSE_REASON_NONE;
 }
 

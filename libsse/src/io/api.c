@@ -88,9 +88,15 @@ static int create(sse_request *r, const creation *c, sse__stream **out)
 {
     sse__hub    *h = &r->conn->server->hub->core;
     sse__stream *s;
-    int          rc = sse__stream_create(h, c->id.len ? c->id.text : "",
-                                         c->id.len, NULL, NULL, &s);
+    int          rc;
 
+    if (c->owner.len > SSE__TEXT_MAX || c->kind.len > SSE__TEXT_MAX ||
+        c->metadata.len > SSE__METADATA_MAX)
+        return SSE_ERR_TOO_BIG;
+    if (sse__user_is_full(h, c->owner.text, c->owner.len))
+        return SSE_ERR_LIMIT;
+    rc = sse__stream_create(h, c->id.len ? c->id.text : "", c->id.len, NULL,
+                            NULL, &s);
     if (rc < 0)
         return rc;
     if ((rc = sse__stream_set_owner(s, c->owner.text, c->owner.len)) < 0 ||
@@ -235,17 +241,13 @@ void sse__api_stop(sse_request *r)
 /* ---- Recover ---- */
 
 /* The log's events behind the cursor, through a subscriber of the moment. */
-static int add_kept(sse_server *s, sse__stream *stream, const char *after,
-                    size_t after_len, sse__buf *out)
+static int add_kept(sse__stream *stream, const char *after, size_t after_len,
+                    sse__buf *out)
 {
-    sse_subscriber_options opts = {.size = sizeof(opts),
-                                   .heartbeat_ms = SSE_NEVER,
-                                   .retry_ms = SSE_NEVER};
-    sse__subscriber        sub;
-    sse_event_id           last;
-    bool                   first = true;
-    int rc = sse__subscriber_open(&sub, stream, &s->door->door.port, after,
-                                  after_len, &opts);
+    sse__subscriber sub;
+    sse_event_id    last;
+    bool            first = true;
+    int rc = sse__subscriber_look(&sub, stream, after, after_len);
 
     if (rc == SSE_ERR_ENDED)
         return SSE_OK;
@@ -254,11 +256,10 @@ static int add_kept(sse_server *s, sse__stream *stream, const char *after,
     do {
         sse__take take;
 
-        sse__subscriber_take_now(&sub, SSE__WRITE_MAX, &take);
+        sse__subscriber_take(&sub, SSE__WRITE_MAX, &take);
         rc = sse__events_add(out, &take, &last, &first);
         sse__take_drop(&take);
     } while (rc == SSE_OK && sub.seq < stream->log.next_seq);
-    sse__subscriber_close(&sub);
     return rc;
 }
 
@@ -314,7 +315,7 @@ static int add_recovered(sse_request *r, sse__stream *stream, sse__buf *out)
         (rc = add_terminal(out, stream)) < 0)
         return rc;
     if ((rc = sse__buf_add_str(out, ",\"events\":[")) < 0 ||
-        (rc = add_kept(r->conn->server, stream, after, after_len, out)) < 0)
+        (rc = add_kept(stream, after, after_len, out)) < 0)
         return rc;
     return sse__buf_add_str(out, "]}");
 }

@@ -258,7 +258,9 @@ static void step(sse__conn *c)
         sse__timer_drop(&c->timer);
         s->counters.requests++;
         c->keep_alive = http_should_keep_alive(&r->parser) && !s->closing;
+        r->pinned = true;
         sse__route(r);
+        sse__request_unpin(r);
     } else if (r->headers_done) {
         if (sse__request_wants_continue(r))
             sse__conn_write(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);

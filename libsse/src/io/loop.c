@@ -123,17 +123,17 @@ int sse_loop_run(sse_loop *loop)
 {
     int rc;
 
-    loop->thread = pthread_self();
-    atomic_store(&loop->running, true);
+    loop->bell->thread = pthread_self();
+    atomic_store(&loop->bell->running, true);
     rc = uv_run(&loop->uv, UV_RUN_DEFAULT);
-    atomic_store(&loop->running, false);
+    atomic_store(&loop->bell->running, false);
     return rc < 0 ? SSE_ERR_IO : SSE_OK;
 }
 
-bool sse__loop_is_here(const sse_loop *loop)
+bool sse__bell_is_here(const sse__bell *bell)
 {
-    return atomic_load(&loop->running) &&
-           pthread_equal(loop->thread, pthread_self());
+    return atomic_load(&bell->running) &&
+           pthread_equal(bell->thread, pthread_self());
 }
 
 /* No lock here: a signal handler may call it. The loop outlives the call, as

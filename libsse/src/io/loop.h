@@ -18,6 +18,8 @@ typedef struct sse__bell {
     pthread_mutex_t lock;
     uv_async_t     *async; /* NULL once the loop is gone                    */
     atomic_uint     refs;
+    atomic_bool     running;
+    pthread_t       thread; /* while it runs                                */
 } sse__bell;
 
 void sse__bell_ring(sse__bell *bell); /* any thread */
@@ -32,15 +34,13 @@ struct sse_loop {
     uint32_t    refs;        /* the owner's one, and its servers'           */
     atomic_int  stops;       /* calls of sse_loop_stop()                    */
     int         stops_seen;
-    atomic_bool running;
-    pthread_t   thread;      /* while it runs                               */
     char        read_buf[SSE__READ_BYTES]; /* one read at a time uses it    */
 };
 
 void sse__loop_ref(sse_loop *loop);
 void sse__loop_unref(sse_loop *loop);
 
-/* Whether the caller is on the loop's thread. */
-bool sse__loop_is_here(const sse_loop *loop);
+/* Whether the loop runs, and on the caller's thread. */
+bool sse__bell_is_here(const sse__bell *bell);
 
 #endif

@@ -151,9 +151,19 @@ sse_request *sse__request_new(sse__conn *c)
     return r;
 }
 
+void sse__request_unpin(sse_request *r)
+{
+    r->pinned = false;
+    if (r->dead)
+        sse__request_free(r);
+}
+
 void sse__request_free(sse_request *r)
 {
     if (!r)
+        return;
+    r->dead = true;
+    if (r->pinned)
         return;
     sse__buf_free(&r->text);
     sse__buf_free(&r->body);
@@ -181,13 +191,17 @@ static bool has_token(const char *text, size_t len, const char *token)
     return len == strlen(token) && strncasecmp(text, token, len) == 0;
 }
 
-/* True once: when the client waits for a word before it sends the body. */
-bool sse__request_wants_continue(const sse_request *r)
+/* Whether the client waits for a word before it sends the body. */
+bool sse__request_wants_continue(sse_request *r)
 {
     size_t      len;
     const char *expect = sse__request_find(r, "expect", &len);
 
-    return r->body.len == 0 && has_token(expect, len, "100-continue");
+    if (r->continued || r->parser.http_minor == 0 || r->body.len > 0 ||
+        !has_token(expect, len, "100-continue"))
+        return false;
+    r->continued = true;
+    return true;
 }
 
 /* ---- What hooks ask ---- */

@@ -31,8 +31,12 @@ static void ring(sse__door *door)
 {
     sse__server_door *d = (sse__server_door *)(void *)door;
 
-    if (!atomic_exchange(&d->rung, true))
+    if (sse__bell_is_here(d->bell)) {
+        if (d->server)
+            sse__server_flush_soon(d->server);
+    } else if (!atomic_exchange(&d->rung, true)) {
         sse__bell_ring(d->bell);
+    }
 }
 
 static void destroy_door(sse__door *door)
@@ -228,6 +232,7 @@ int sse_server_new(sse_loop *loop, sse_hub *hub,
         sse__free(s);
         return SSE_ERR_NOMEM;
     }
+    s->door->server = s;
     sse__hub_ref(hub);
     sse__loop_ref(loop);
     sse__list_add(&loop->servers, &s->link);
@@ -421,6 +426,7 @@ static void close_handles(sse_server *s)
     if (s->closed)
         return;
     s->closed = true;
+    s->door->server = NULL;
     sse__door_close(&s->door->door);
     for (size_t i = 0; i < HANDLES; i++)
         if (!uv_is_closing(handles[i]))
@@ -552,7 +558,7 @@ void sse_server_free(sse_server *s)
     sse__loop_ref(loop);
     s->freed = true;
     sse__server_cut(s);
-    if (!sse__loop_is_here(loop))
+    if (!sse__bell_is_here(loop->bell))
         for (int turn = 0; turn < 2; turn++)
             uv_run(&loop->uv, UV_RUN_NOWAIT);
     sse__loop_unref(loop);

@@ -51,7 +51,8 @@ typedef struct sse__server_counters {
 typedef struct sse__server_door {
     sse__door   door;
     sse__bell  *bell;
-    atomic_bool rung;
+    sse_server *server; /* for the loop's thread; NULL once it is closed     */
+    atomic_bool rung;   /* by another thread                                 */
 } sse__server_door;
 
 struct sse_server {
@@ -156,6 +157,9 @@ struct sse_request {
     bool        has_user;
     bool        in_value;  /* the last header piece was a value             */
     bool        headers_done, complete, answered;
+    bool        continued; /* 100 Continue has been sent                     */
+    bool        pinned;    /* a hook may still look at it                    */
+    bool        dead;      /* to be freed once it is not pinned              */
     int         status;    /* of the answer to a head or body that is wrong */
     int64_t     wait_until_ms; /* of a parked append; 0 before it waits     */
     uint32_t    parked_state;  /* what a parked append sets                 */
@@ -192,12 +196,13 @@ int  sse__conn_set_user(sse__conn *c, const char *user, size_t len);
 /* ---- request.c ---- */
 
 sse_request *sse__request_new(sse__conn *c);
-void         sse__request_free(sse_request *r);
+void         sse__request_free(sse_request *r); /* once it is not pinned */
+void         sse__request_unpin(sse_request *r);
 
 /* Feeds input; returns the number of bytes used. Afterwards the request is
  * complete, or has a status to refuse it with, or wants more. */
 size_t      sse__request_feed(sse_request *r, const char *data, size_t len);
-bool        sse__request_wants_continue(const sse_request *r);
+bool        sse__request_wants_continue(sse_request *r); /* true once */
 const char *sse__request_find(const sse_request *r, const char *name,
                               size_t *out_len);
 

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* Measures the event stream parser, in MB/s, beside a memcpy of the same bytes
+ * and a scan of them for line ends. Rounds are interleaved and the median of
+ * each is shown, so that a noisy machine slows all three alike.
+ *
+ * Exit status: 0; 1 when the parser found other events than were written; 2
+ * when it could not run. */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "sse.h"
+
+enum {
+    ROUNDS = 11,
+    INPUT_BYTES = 4 << 20,
+    SMALL_FEED = 1400, /* what a packet brings */
+    LARGE_FEED = 64 << 10,
+    LARGE_EVENT = 64 << 10,
+};
+
+#define ROUND_SECONDS 0.02
+#define MIB ((size_t)1 << 20)
+
+typedef struct input {
+    const char *name;
+    char       *text;
+    size_t      len;
+    size_t      count;    /* events                                         */
+    size_t      data_len; /* of all of them                                 */
+} input;
+
+static void die(const char *why)
+{
+    fprintf(stderr, "parser_bench: %s\n", why);
+    exit(2);
+}
+
+static void wrong(const char *name, const char *why)
+{
+    fprintf(stderr, "parser_bench: %s: %s\n", name, why);
+    exit(1);
+}
+
+static void *must_alloc(size_t size)
+{
+    void *ptr = malloc(size);
+
+    if (!ptr)
+        die("out of memory");
+    return ptr;
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- Inputs, the same in parser_peer.mjs ---------------------------------- */
+
+static void add_event(input *in, const char *head, const char *data)
+{
+    in->len +=
+        (size_t)sprintf(in->text + in->len, "%sdata: %s\n\n", head, data);
+    in->data_len += strlen(data);
+    in->count++;
+}
+
+/* The tokens of a language model, and nothing but. */
+static void fill_tok(input *in)
+{
+    while (in->len < INPUT_BYTES)
+        add_event(in, "", "{\"c\":\"tok\"}");
+}
+
+/* Tokens in the wrapping that OpenAI's interface gives them. */
+static void fill_oai(input *in)
+{
+    char head[64];
+
+    while (in->len < INPUT_BYTES) {
+        sprintf(head, "id: %08zu\nevent: completion\n", in->count + 1);
+        add_event(in, head,
+                  "{\"id\":\"chatcmpl-123\",\"object\":\"chat.completion.chunk"
+                  "\",\"created\":1694268190,\"model\":\"gpt-4o\",\"choices\":"
+                  "[{\"index\":0,\"delta\":{\"content\":\" word\"}}]}");
+    }
+}
+
+static void fill_one(input *in, size_t data_len)
+{
+    char *data = must_alloc(data_len + 1);
+
+    for (size_t i = 0; i < data_len; i++)
+        data[i] = (char)('a' + i % 26);
+    data[data_len] = '\0';
+    add_event(in, "", data);
+    free(data);
+}
+
+static void fill_large(input *in)
+{
+    while (in->len < INPUT_BYTES)
+        fill_one(in, LARGE_EVENT);
+}
+
+static input new_input(const char *name, size_t room)
+{
+    return (input){.name = name, .text = must_alloc(room)};
+}
+
+/* ---- What is measured: each goes over the input once ---------------------- */
+
+static char   copy[LARGE_FEED];
+static size_t sink; /* keeps the compiler from leaving work out */
+
+static void copy_input(const input *in, size_t feed)
+{
+    for (size_t at = 0; at < in->len; at += feed) {
+        size_t len = in->len - at < feed ? in->len - at : feed;
+
+        memcpy(copy, in->text + at, len);
+        sink += (unsigned char)copy[len / 2];
+    }
+}
+
+static void scan_input(const input *in, size_t feed)
+{
+    for (size_t at = 0; at < in->len; at += feed) {
+        const char *from = in->text + at;
+        const char *end = from + (in->len - at < feed ? in->len - at : feed);
+
+        while ((from = memchr(from, '\n', (size_t)(end - from)))) {
+            from++;
+            sink++;
+        }
+    }
+}
+
+static sse_parser *parser;
+
+static void parse_input(const input *in, size_t feed)
+{
+    size_t          count = 0, data_len = 0;
+    const sse_item *item;
+    int             rc = 0;
+
+    for (size_t at = 0; at < in->len && rc == 0; at += feed) {
+        size_t len = in->len - at < feed ? in->len - at : feed;
+
+        rc = sse_parser_feed(parser, in->text + at, len);
+        while (rc == 0 && (rc = sse_parser_next(parser, &item)) > 0) {
+            count++;
+            data_len += item->data_len;
+            rc = 0;
+        }
+    }
+    if (rc < 0)
+        wrong(in->name, sse_strerror(rc));
+    if (count != in->count || data_len != in->data_len)
+        wrong(in->name, "not the events that were written");
+}
+
+/* ---- Rounds ---------------------------------------------------------------- */
+
+typedef void job(const input *in, size_t feed);
+
+/* Seconds for one pass over the input. */
+static double time_job(job *run, const input *in, size_t feed)
+{
+    double start = now(), end;
+    int    passes = 0;
+
+    do {
+        run(in, feed);
+        passes++;
+        end = now();
+    } while (end - start < ROUND_SECONDS);
+    return (end - start) / passes;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double median(double *values)
+{
+    qsort(values, ROUNDS, sizeof(*values), compare);
+    return values[ROUNDS / 2];
+}
+
+typedef struct speeds {
+    double copy, scan, parse; /* MB/s */
+} speeds;
+
+static speeds measure(const input *in, size_t feed)
+{
+    static double copies[ROUNDS], scans[ROUNDS], parses[ROUNDS];
+    double        megabytes = (double)in->len / 1e6;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        copies[i] = time_job(copy_input, in, feed);
+        scans[i] = time_job(scan_input, in, feed);
+        parses[i] = time_job(parse_input, in, feed);
+    }
+    return (speeds){megabytes / median(copies), megabytes / median(scans),
+                    megabytes / median(parses)};
+}
+
+static double report(const input *in, size_t feed)
+{
+    speeds s = measure(in, feed);
+
+    printf("%-6s %6zu %9.0f %9.0f %9.0f %9.2f %9.2f %9.1f\n", in->name, feed,
+           s.copy, s.scan, s.parse, s.parse / s.copy, s.parse / s.scan,
+           1e3 * (double)in->len / (double)in->count / s.parse);
+    return s.parse;
+}
+
+static void report_input(const char *name, void (*fill)(input *in))
+{
+    input  in = new_input(name, INPUT_BYTES + 2 * LARGE_EVENT);
+    double small, large;
+
+    fill(&in);
+    small = report(&in, SMALL_FEED);
+    large = report(&in, LARGE_FEED);
+    printf("%-6s small feeds at %.2f of the speed of large ones\n", name,
+           small / large);
+    free(in.text);
+}
+
+/* One event in small pieces: what a byte costs must not grow with its size. */
+static void report_growth(void)
+{
+    static const size_t sizes[] = {1, 4, 16};
+
+    printf("\none event in pieces of %d bytes\n", SMALL_FEED);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        input in = new_input("growth", sizes[i] * MIB + 64);
+
+        fill_one(&in, sizes[i] * MIB);
+        printf("%3zu MiB %9.3f ns a byte\n", sizes[i],
+               1e3 / measure(&in, SMALL_FEED).parse);
+        free(in.text);
+    }
+}
+
+int main(void)
+{
+    sse_parser_options opts = {
+        .size = sizeof(opts),
+        .max_line_bytes = 64 * MIB,
+        .max_event_bytes = 64 * MIB,
+    };
+
+    if (sse_parser_new(&opts, &parser) < 0)
+        die("out of memory");
+    printf("%-6s %6s %9s %9s %9s %9s %9s %9s\n", "MB/s", "feed", "memcpy",
+           "memchr", "parser", "of copy", "of memchr", "ns/event");
+    report_input("tok", fill_tok);
+    report_input("oai", fill_oai);
+    report_input("large", fill_large);
+    report_growth();
+    sse_parser_free(parser);
+    return sink == 0;
+}
