@@ -135,7 +135,7 @@ static const char *first_stream(const char *json, const char *end)
     return end;
 }
 
-/* A line end between two tokens is white space; inside a string there is none. */
+/* A line end between two tokens is white space; in a string there is none. */
 static void print_line(const char *from, const char *to)
 {
     for (; from < to; from++)

@@ -274,8 +274,8 @@ const command pub_command = {
     .usage =
         "Usage: sse pub [OPTION]... URL\n"
         "\n"
-        "Appends standard input to a stream, a line an event, as it comes, and\n"
-        "completes the stream at the end of input. URL is the stream's:\n"
+        "Appends standard input to a stream, a line an event, as it comes,\n"
+        "and completes the stream at the end of input. URL is the stream's:\n"
         "http://HOST:PORT/api/stream/ID; it is created where there is none.\n"
         "\n"
         "      --type T                type of the events; message by default\n"

@@ -122,12 +122,11 @@ static int replace(sse__buf *b, const char *text, size_t len)
     return SSE_OK;
 }
 
+/* The values of data and id do not matter while there are none. */
 static void clear_block(sse_parser *p)
 {
-    clear_field(&p->data);
-    clear_field(&p->type);
-    clear_field(&p->id);
     p->has_data = p->has_id = false;
+    p->type.len = 0;
 }
 
 /* What the next body must not inherit from this one. */
@@ -476,12 +475,14 @@ static int keep_tail(sse_parser *p)
 static int let_go(sse_parser *p)
 {
     bool wide;
-    int  rc = own_field(&p->data);
+    int  rc = SSE_OK;
 
-    if (rc == SSE_OK)
-        rc = own_field(&p->type);
-    if (rc == SSE_OK)
+    if (p->has_data)
+        rc = own_field(&p->data);
+    if (rc == SSE_OK && p->has_id)
         rc = own_field(&p->id);
+    if (rc == SSE_OK && p->type.len > 0)
+        rc = own_field(&p->type);
     if (rc == SSE_OK)
         rc = keep_tail(p);
     wide = p->scan.wide;
