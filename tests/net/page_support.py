@@ -70,7 +70,16 @@ class Page:
         self.part("rate").clear()
         self.part("rate").send_keys(str(rate))
         self.click("start")
-        self.until_state("receiving")
+        self.until_state("receiving", "finished")  # it may be that quick
+
+    def cut(self) -> None:
+        """Clicks, and looks before the two seconds can have passed."""
+        script = "arguments[0].click(); return arguments[1].textContent"
+        found = self.browser.execute_script(script, self.part("cut"), self.part("state"))
+        assert found == "cut"
+
+    def was_resumed(self) -> bool:
+        return bool(self.browser.find_elements(By.CLASS_NAME, "seam"))
 
     def open_second(self) -> str:
         """Follows the link to a second reader, and gives the first tab."""

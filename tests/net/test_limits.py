@@ -33,13 +33,12 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
         time.sleep(0.05)
 
 
-def answer_to(api: Api, raw: bytes) -> Response:
-    """The one response to raw bytes, behind which the connection ends."""
+def assert_refused(api: Api, raw: bytes, status: int, code: str) -> None:
+    """One response comes to raw bytes, and behind it the connection ends."""
     with Connection(api.base_url) as connection:
         connection.send(raw)
-        response = connection.read_response()
+        assert_error(connection.read_response(), status, code)
         connection.assert_closed()
-        return response
 
 
 class TestHead:
@@ -57,8 +56,8 @@ class TestHead:
     def test_too_large(
         self, api: Api, target: str, headers: list[tuple[str, str]]
     ) -> None:
-        response = answer_to(api, build_request("GET", target, headers))
-        assert_error(response, 431, "head_too_large")
+        request = build_request("GET", target, headers)
+        assert_refused(api, request, 431, "head_too_large")
 
     def test_too_large_and_never_ending(self, api: Api) -> None:
         """It is refused when the limit is passed, not at its end."""
@@ -108,7 +107,7 @@ class TestBody:
             headers = [TEXT, ("Content-Length", str(size))]
             request = build_request("POST", path_of(stream, "events"), headers)
             with unchanged(api, stream):
-                assert_error(answer_to(api, request), 413, "too_large")
+                assert_refused(api, request, 413, "too_large")
 
     def test_too_large_with_expect(self, api: Api) -> None:
         """The answer saves the client the sending."""
@@ -119,7 +118,7 @@ class TestBody:
             ("Expect", "100-continue"),
         ]
         request = build_request("POST", path_of(stream, "events"), headers)
-        assert_error(answer_to(api, request), 413, "too_large")
+        assert_refused(api, request, 413, "too_large")
 
     def test_too_large_in_chunks(self, api: Api) -> None:
         stream = api.new_stream()
@@ -249,12 +248,12 @@ SMUGGLING = {
 class TestGarbage:
     @pytest.mark.parametrize("raw", GARBAGE, ids=lambda raw: repr(raw[:40]))
     def test_it_is_refused(self, api: Api, raw: bytes) -> None:
-        assert_error(answer_to(api, raw), 400, "bad_request")
+        assert_refused(api, raw, 400, "bad_request")
 
     @pytest.mark.parametrize("head", [b"", b"Host: a\r\nHost: b\r\n"])
     def test_not_one_host(self, api: Api, head: bytes) -> None:
         raw = b"GET /health HTTP/1.1\r\n" + head + b"\r\n"
-        assert_error(answer_to(api, raw), 400, "bad_request")
+        assert_refused(api, raw, 400, "bad_request")
 
     @pytest.mark.parametrize("shape", SMUGGLING)
     def test_no_request_within_a_request(self, api: Api, shape: str) -> None:
@@ -263,7 +262,7 @@ class TestGarbage:
         outer = head.encode() + b"Content-Type: text/plain\r\n" + SMUGGLING[shape]
         inner = build_request("DELETE", path_of(victim))
         with unchanged(api, stream):
-            assert_error(answer_to(api, outer + inner), 400, "bad_request")
+            assert_refused(api, outer + inner, 400, "bad_request")
         assert api.recover(victim).status == 200
 
     def test_chunked_in_http_1_0(self, api: Api) -> None:

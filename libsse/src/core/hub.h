@@ -57,6 +57,7 @@ typedef struct sse__hub {
     sse__buf        wire;
     int64_t         mono_ms; /* never goes back                             */
     int64_t         wall_ms; /* since 1970                                  */
+    int64_t         gone_ms; /* no event of a forgotten stream is younger   */
     uint64_t        random;  /* state of the generator                      */
     sse__counters   counters;
     bool            progress; /* a reader took something or went: whoever
@@ -99,6 +100,7 @@ typedef struct sse__stream {
     uint64_t      slowest_seq;  /* no subscriber is behind this one         */
     int64_t       created_ms, active_ms, ended_ms; /* wall                  */
     int64_t       touched_ms;   /* mono: the last event                     */
+    int64_t       after_ms;     /* its events are younger than this         */
     uint32_t      refs;         /* the hub's one, handles', subscribers'    */
     uint32_t      subscriber_count;
     uint32_t      state;

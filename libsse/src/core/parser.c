@@ -15,7 +15,6 @@
 #define MAX_RETRY_MS INT32_MAX /* 24 days; larger numbers mean no more */
 #define BOM "\xef\xbb\xbf"
 #define BOM_LEN 3
-#define LONGEST_NAME 5 /* "event", "retry" */
 
 /* A value of the block at hand. It may stand in the fed bytes or in the tail,
  * and moves to `own` before those go, or when more is added to it. */
@@ -257,25 +256,35 @@ static bool skip_bom(sse_parser *p)
     return true;
 }
 
-/* Whether `more` bytes may be added to the line at hand. */
-static bool fits(const sse_parser *p, size_t more)
+/* How much of the line at hand earlier feeds brought. */
+static size_t held(const sse_parser *p)
 {
-    size_t held = p->skipped + p->tail.len; /* one of them is 0 */
-
-    return held <= p->max_line && more <= p->max_line - held;
+    return p->skipped + p->tail.len; /* one of them is 0 */
 }
 
-/* Puts the front of the line, from earlier feeds, before what is its rest. */
+/* Whether `more` bytes may be added to it. */
+static bool fits(const sse_parser *p, size_t more)
+{
+    return held(p) <= p->max_line && more <= p->max_line - held(p);
+}
+
+/* Puts what earlier feeds brought in front of the rest of a line. Returns 1,
+ * 0 when the line can be no field, or an error. */
 static int join_tail(sse_parser *p, sse__line *line)
 {
-    int rc = sse__buf_add(&p->tail, line->text, line->len);
+    int rc;
 
+    if (p->skipped > 0) {
+        p->skipped = 0;
+        return 0;
+    }
+    rc = sse__buf_add(&p->tail, line->text, line->len);
     if (rc < 0)
         return rc;
     line->text = p->tail.data;
     line->len = p->tail.len;
     p->tail.len = 0; /* its bytes stay until the next line is kept there */
-    return SSE_OK;
+    return 1;
 }
 
 /* Takes the next whole line. A line ends at LF, CR, or CRLF. A CR ends its
@@ -287,47 +296,36 @@ static int take_line(sse_parser *p, sse__line *line)
     while (sse__scan_next(&p->scan, line)) {
         char end = line->text[line->len];
         bool rest_of_crlf = p->after_cr && line->len == 0 && end == '\n';
+        int  rc = 1;
 
         p->after_cr = end == '\r';
         if (rest_of_crlf)
             continue;
         if (!fits(p, line->len))
             return SSE_ERR_TOO_BIG;
-        if (p->skipped > 0) {
-            p->skipped = 0;
-            continue;
-        }
-        if (p->tail.len > 0) {
-            int rc = join_tail(p, line);
-
-            if (rc < 0)
-                return rc;
-        }
-        return 1;
+        if (held(p) > 0)
+            rc = join_tail(p, line);
+        if (rc != 0)
+            return rc;
     }
     return 0;
 }
 
-/* Up to the colon, or the whole line; one too many where it is no name. */
-static size_t name_len(const sse__line *line)
+/* Whether the line is a field called `name`. Its value is what stands behind
+ * the colon and the one space that may follow it; without a colon, empty. */
+static inline bool is_field(const sse__line *line, const char *name,
+                            size_t name_len, sse__line *value)
 {
-    size_t len = 0;
+    size_t at = name_len;
 
-    while (len < line->len && len <= LONGEST_NAME && line->text[len] != ':')
-        len++;
-    return len;
-}
-
-/* What stands behind the colon and the one space that may follow it. */
-static sse__line value_of(const sse__line *line, size_t name)
-{
-    size_t at = name;
-
-    if (at < line->len)
-        at++;
+    if (line->len < at || memcmp(line->text, name, at) != 0)
+        return false;
+    if (at < line->len && line->text[at++] != ':')
+        return false;
     if (at < line->len && line->text[at] == ' ')
         at++;
-    return (sse__line){line->text + at, line->len - at, line->wide};
+    *value = (sse__line){line->text + at, line->len - at, line->wide};
+    return true;
 }
 
 static int take_data(sse_parser *p, const sse__line *value)
@@ -391,26 +389,20 @@ static int take_comment(sse_parser *p, const sse__line *line)
     return 1;
 }
 
-static bool is_name(const sse__line *line, const char *name, size_t len)
-{
-    return memcmp(line->text, name, len) == 0;
-}
-
 /* Returns 1 when it has filled the item, 0 or an error. */
 static int take_field(sse_parser *p, const sse__line *line)
 {
-    size_t    len = name_len(line);
-    sse__line value = value_of(line, len);
+    sse__line value;
 
-    if (len == 4 && is_name(line, "data", 4))
+    if (is_field(line, "data", 4, &value))
         return take_data(p, &value);
-    if (len == 2 && is_name(line, "id", 2))
+    if (is_field(line, "id", 2, &value))
         return take_id(p, &value);
-    if (len == 5 && is_name(line, "event", 5))
+    if (is_field(line, "event", 5, &value))
         return set_field(&p->type, &value);
-    if (len == 5 && is_name(line, "retry", 5))
+    if (is_field(line, "retry", 5, &value))
         return take_retry(p, &value);
-    return len == 0 ? take_comment(p, line) : 0;
+    return line->text[0] == ':' ? take_comment(p, line) : 0;
 }
 
 /* At a blank line: the id holds from now on, and the event is complete if
@@ -457,14 +449,13 @@ static bool may_be_field(const sse_parser *p, char c)
 static int keep_tail(sse_parser *p)
 {
     size_t len = (size_t)(p->scan.end - p->scan.line);
-    bool   first = p->skipped == 0 && p->tail.len == 0;
 
     if (len == 0)
         return SSE_OK;
     if (!fits(p, len))
         return SSE_ERR_TOO_BIG;
     p->after_cr = false;
-    if (p->skipped > 0 || (first && !may_be_field(p, *p->scan.line))) {
+    if (p->skipped > 0 || (held(p) == 0 && !may_be_field(p, *p->scan.line))) {
         p->skipped += len;
         return SSE_OK;
     }

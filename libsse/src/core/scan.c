@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* scan.c - passes over text that look at 16 bytes at a time. */
+/* scan.c - passes over text that look at many bytes at a time. */
 #include "scan.h"
 
 #include <string.h>
@@ -52,11 +52,12 @@ typedef uint64_t chunk;
 
 static inline chunk load(const char *at)
 {
-    const unsigned char *bytes = (const unsigned char *)at;
-    chunk                c = 0;
+    chunk c;
 
-    for (unsigned i = 0; i < CHUNK; i++)
-        c |= (chunk)bytes[i] << (8 * i);
+    memcpy(&c, at, sizeof(c));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    c = __builtin_bswap64(c);
+#endif
     return c;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* scan.h - passes over text that look at 16 bytes at a time. */
+/* scan.h - passes over text that look at many bytes at a time. */
 #ifndef SSE_CORE_SCAN_H
 #define SSE_CORE_SCAN_H
 

@@ -176,6 +176,7 @@ static void stream_init(sse__stream *s, sse__hub *h,
     sse__timer_init(&s->stop, fire_stop);
     s->created_ms = s->active_ms = h->wall_ms;
     s->touched_ms = h->mono_ms;
+    s->after_ms = h->gone_ms;
     apply_options(s, opts);
 }
 
@@ -282,6 +283,8 @@ void sse__stream_remove(sse__stream *s)
     if (s->gone)
         return;
     s->gone = true;
+    if (s->active_ms > h->gone_ms)
+        h->gone_ms = s->active_ms;
     end_subscribers(s, SSE_REASON_REMOVED);
     h->counters.active -= s->state == SSE_STATE_ACTIVE;
     user_leave(s);
@@ -309,12 +312,21 @@ static int check_event(const sse__stream *s, const sse__new_event *e)
     return sse__utf8_valid(e->data, e->data_len) ? SSE_OK : SSE_ERR_UTF8;
 }
 
-static uint32_t tag_of(sse__hub *h, const sse__new_event *e, int *rc)
+/* A stream that is created again in the millisecond in which its last life
+ * ended must not give the same event the same tag: its time stands back. */
+static int64_t event_ms(const sse__stream *s)
 {
+    return s->hub->wall_ms > s->after_ms ? s->hub->wall_ms : s->after_ms + 1;
+}
+
+static uint32_t tag_of(const sse__stream *s, const sse__new_event *e, int *rc)
+{
+    sse__hub *h = s->hub;
+
     h->row.len = 0;
     *rc = sse__row_add(&h->row, e->type_len ? e->type : "message",
                        e->type_len ? e->type_len : 7, e->data, e->data_len,
-                       h->wall_ms);
+                       event_ms(s));
     return *rc < 0 ? 0
                    : sse__fnv1a(SSE__FNV1A_INIT, h->row.data, h->row.len);
 }
@@ -329,7 +341,7 @@ static int encode(sse__stream *s, const sse__new_event *e, uint64_t seq,
 
     if (rc < 0)
         return rc;
-    tag = tag_of(h, e, &rc);
+    tag = tag_of(s, e, &rc);
     if (rc < 0)
         return rc;
     sse__id_make(id, seq, tag, h->opts.id_format);
@@ -355,7 +367,7 @@ static void wake_readers(sse__stream *s)
 /* Puts encoded bytes into the log, for which room was reserved. */
 static void commit(sse__stream *s, const char *wire, size_t len, uint32_t tag)
 {
-    sse__log_add(&s->log, wire, len, tag, s->hub->wall_ms);
+    sse__log_add(&s->log, wire, len, tag, event_ms(s));
     s->hub->counters.events_in++;
 }
 
@@ -367,7 +379,7 @@ static void committed(sse__stream *s, uint64_t bytes_before, uint64_t data)
     sse__log_trim_age(&s->log, h->wall_ms, 1);
     h->counters.bytes_in += data;
     h->counters.log_bytes += s->log.bytes - bytes_before;
-    s->active_ms = h->wall_ms;
+    s->active_ms = event_ms(s);
     s->touched_ms = h->mono_ms;
     wake_readers(s);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../core/json.h"
+#include "../core/utf8.h"
 #include "server.h"
 #include "stream.h"
 
@@ -150,6 +151,10 @@ void sse__api_create(sse_request *r)
     creation    c;
     int         rc;
 
+    if (!sse__utf8_valid(r->body.data, r->body.len)) {
+        sse__respond_err(r, SSE_ERR_UTF8);
+        return;
+    }
     if (parse_creation(&r->body, &c) < 0) {
         sse__respond_error(r, 400, "bad_json",
                            "The body must be a JSON object; streamId, "

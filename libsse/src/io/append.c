@@ -5,6 +5,7 @@
 
 #include "../core/alloc.h"
 #include "../core/json.h"
+#include "../core/utf8.h"
 #include "server.h"
 
 #define EVENTS_MAX 100000u
@@ -199,6 +200,8 @@ static int parse_body(sse_request *r, bool terminal, batch *b)
 
 static void refuse_body(sse_request *r, int rc)
 {
+    if (rc == NOT_JSON && !sse__utf8_valid(r->body.data, r->body.len))
+        rc = SSE_ERR_UTF8;
     switch (rc) {
     case NOT_JSON:
         sse__respond_error(r, 400, "bad_json",

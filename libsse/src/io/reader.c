@@ -167,13 +167,16 @@ static void start_stream(sse_request *r)
         give_back(c);
 }
 
-static void start_poll(sse__conn *c)
+/* A HEAD waits for nothing. */
+static void start_poll(sse_request *r)
 {
+    sse__conn  *c = r->conn;
     sse_server *s = c->server;
+    bool        head = r->parser.method == HTTP_HEAD;
 
     s->counters.polls++;
     c->state = SSE__CONN_POLLING;
-    sse__server_set_timer(s, &c->timer, s->opts.poll_timeout_ms);
+    sse__server_set_timer(s, &c->timer, head ? 0 : s->opts.poll_timeout_ms);
     sse__server_flush_soon(s);
 }
 
@@ -187,10 +190,10 @@ void sse__reader_start(sse_request *r)
         sse__respond_empty(r, 204);
     else if (rc < 0)
         sse__respond_err(r, rc);
+    else if (poll)
+        start_poll(r);
     else if (r->parser.method == HTTP_HEAD)
         answer_head(r);
-    else if (poll)
-        start_poll(c);
     else
         start_stream(r);
 }

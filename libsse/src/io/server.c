@@ -612,7 +612,7 @@ int sse__server_metrics(const sse_server *s, sse__buf *out)
                              "Connections open now.", s->conn_count);
 
     if (rc == SSE_OK)
-        rc = sse__metric_one(out, "sse_connections_total", "counter",
+        rc = sse__metric_one(out, "sse_accepted_connections_total", "counter",
                              "Connections accepted.",
                              s->counters.connections);
     if (rc == SSE_OK)
