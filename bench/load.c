@@ -9,65 +9,8 @@
 #include <unistd.h>
 
 #include "common.h"
-#include "load_options.h"
+#include "load.h"
 #include "wire.h"
-
-enum {
-    SCRATCH = 1 << 18,
-    TURN = 512,
-    OPENING_MAX = 64, /* connections under way at once */
-    ID_MAX = 64,
-    STALLED_RCVBUF = 2048, /* a reader that never reads looks like one far */
-    STALLED_MSS = 1448,    /* away: loopback would buffer 2.6 MB for it */
-    PATIENCE_S = 10,       /* without an event, what is missing is lost */
-    COMPLAINTS = 5
-};
-
-#define READER_TAG (UINT64_C(1) << 32)
-
-struct reader {
-    enum { CLOSED, CONNECTING, IN_HEAD, IN_BODY, STALLED } state;
-    int           fd;
-    unsigned      stream;
-    bool          stalls; /* it reads the head of the answer, and no more */
-    bool          chunked;
-    struct chunks chunks;
-    char         *rest; /* the start of a head or event, rest yet to come */
-    size_t        rest_len, rest_cap;
-    uint32_t     *next; /* per publisher: the number it must see next */
-    char          last_id[ID_MAX];
-};
-
-struct publisher {
-    int       fd;
-    unsigned  number;
-    bool      waiting;   /* for the answer to its request */
-    uint32_t  remaining; /* readers that have not had its latest event */
-    uint32_t *next;      /* per stream: the number of its next event */
-    uint64_t *sent_ns;   /* of the latest 256 events, by number */
-    char      in[4096];
-    size_t    in_len;
-};
-
-struct load {
-    struct options    opt;
-    int               epoll;
-    struct reader    *readers;
-    struct publisher *publishers;
-    uint32_t         *audience; /* readers of each stream that read */
-    char              scratch[SCRATCH];
-
-    enum { HOLD, CLOSED_LOOP, BURST } publishing;
-    bool     timing;  /* each delivery's delay goes to `delays` */
-    unsigned opening; /* connections that have no 200 yet */
-    uint64_t opened;
-    uint64_t published, expected, delivered;
-    uint64_t last_ns; /* when the latest event came */
-    uint64_t wrong;
-    float   *delays; /* ms */
-    size_t   delay_count, delay_cap;
-    uint32_t random;
-};
 
 static void wrong(struct load *load, const char *format, ...)
 {
@@ -220,7 +163,7 @@ static void open_reader(struct load *load, struct reader *r)
     load->opening++;
 }
 
-static void subscribe(struct load *load, struct reader *r)
+static void ask(struct load *load, struct reader *r)
 {
     const char *path = load->opt.nchan ? "/sub/b%u" : "/api/stream/b%u";
     char        request[512];
@@ -234,6 +177,16 @@ static void subscribe(struct load *load, struct reader *r)
         n += sprintf(request + n, "Last-Event-ID: %s\r\n", r->last_id);
     n += sprintf(request + n, "\r\n");
     send_all(r->fd, request, (size_t)n);
+    r->state = IN_HEAD;
+}
+
+static void connected(struct load *load, struct reader *r)
+{
+    r->state = CONNECTED;
+    if (load->holding)
+        load->opening--;
+    else
+        ask(load, r);
 }
 
 static void keep_delay(struct load *load, uint64_t sent_ns)
@@ -368,10 +321,8 @@ static void reader_ready(struct load *load, struct reader *r, uint32_t events)
 {
     if (r->state == CLOSED)
         return;
-    if (r->state == CONNECTING && (events & EPOLLOUT)) {
-        subscribe(load, r);
-        r->state = IN_HEAD;
-    }
+    if (r->state == CONNECTING && (events & EPOLLOUT))
+        connected(load, r);
     while (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
         if (!read_some(load, r))
             break;
@@ -471,6 +422,31 @@ static bool stalls(const struct options *opt, unsigned i)
     return i * opt->stalled / 100 != (i + 1) * opt->stalled / 100;
 }
 
+/* Gives each reader a connection and the server the time to accept it. */
+static void connect_readers(struct load *load)
+{
+    load->holding = true;
+    for (unsigned i = 0; i < load->opt.readers; i++) {
+        open_reader(load, &load->readers[i]);
+        if (i % OPENING_MAX == 0)
+            loop_for(load, 0.002);
+    }
+    while (load->opening > 0)
+        turn(load, 100);
+    loop_for(load, 0.1);
+    load->holding = false;
+}
+
+static void begin(struct load *load, struct reader *r)
+{
+    if (r->state == CLOSED) {
+        open_reader(load, r);
+    } else {
+        ask(load, r);
+        load->opening++;
+    }
+}
+
 static void open_readers(struct load *load)
 {
     uint64_t give_up = now_ns() + PATIENCE_S * 1000000000ull;
@@ -478,7 +454,7 @@ static void open_readers(struct load *load)
 
     while (load->opened < load->opt.readers) {
         while (next < load->opt.readers && load->opening < OPENING_MAX)
-            open_reader(load, &load->readers[next++]);
+            begin(load, &load->readers[next++]);
         turn(load, 100);
         if (now_ns() > give_up)
             die("only %llu of %u readers were let in",
@@ -627,10 +603,13 @@ static void measure(struct load *load)
 {
     long     before = pss_kib(load->opt.pid), idle, after;
     uint64_t start, events, deliveries, opened;
-    double   cpu, own, seconds;
+    double   cpu = cpu_seconds(load->opt.pid), accept_cpu, own, seconds;
 
-    if (strcmp(load->opt.mode, "connect") != 0)
+    if (strcmp(load->opt.mode, "connect") == 0)
+        connect_readers(load);
+    else
         open_readers(load);
+    accept_cpu = cpu_seconds(load->opt.pid) - cpu;
     if (strcmp(load->opt.mode, "idle") == 0 || load->opt.readers > 1000)
         loop_for(load, 0.3);
     idle = pss_kib(load->opt.pid);
@@ -654,14 +633,15 @@ static void measure(struct load *load)
         qsort(load->delays, load->delay_count, sizeof(float), by_value);
     printf(
         "{\"wrong\":%llu,\"events\":%llu,\"deliveries\":%llu,\"opened\":%llu,"
-        "\"seconds\":%.6f,\"cpu\":%.6f,\"load_cpu\":%.6f,"
+        "\"seconds\":%.6f,\"cpu\":%.6f,\"open_cpu\":%.6f,\"load_cpu\":%.6f,"
         "\"p50_ms\":%.4f,\"p99_ms\":%.4f,"
         "\"pss_before_kib\":%ld,\"pss_idle_kib\":%ld,\"pss_after_kib\":%ld}\n",
         (unsigned long long)load->wrong,
         (unsigned long long)(load->published - events),
         (unsigned long long)(load->delivered - deliveries),
-        (unsigned long long)(load->opened - opened), seconds, cpu, own,
-        percentile(load, 0.50), percentile(load, 0.99), before, idle, after);
+        (unsigned long long)(load->opened - opened), seconds, cpu, accept_cpu,
+        own, percentile(load, 0.50), percentile(load, 0.99), before, idle,
+        after);
 }
 
 int main(int argc, char **argv)

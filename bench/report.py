@@ -71,6 +71,8 @@ def heading(results):
 
 
 def as_text(results):
+    if not results['lines']:
+        return '\n'.join([heading(results)] + notes(results)) + '\n'
     table = [COLUMNS] + [cells(line) for line in results['lines']]
     widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
     left = {1, 7, 8, 9, 10}

@@ -298,7 +298,7 @@ class TestCrowdOfHalves:
     def test_half_requests(self, server: Server, abrupt: bool) -> None:
         """Others are served beside them, and nothing of them stays."""
         api = Api(server.base_url)
-        files = server.open_files()
+        sockets = server.open_sockets()
         connections = [Connection(server.base_url) for _ in range(self.COUNT)]
         for n, connection in enumerate(connections):
             connection.send(self.HALVES[n % len(self.HALVES)])
@@ -308,7 +308,7 @@ class TestCrowdOfHalves:
             assert reader.event().id == event_id
         for connection in connections:
             connection.reset() if abrupt else connection.close()
-        wait_until(lambda: server.open_files() <= files)
+        wait_until(lambda: server.open_sockets() <= sockets)
         assert len(api.streams_of(fresh_id()).json()["streams"]) == 0
 
 
@@ -316,25 +316,25 @@ class TestLostReader:
     def test_one_that_vanishes(self, own_server: Serve) -> None:
         """Without a FIN, as a phone does. The next heartbeat finds out."""
         server = own_server(heartbeat_ms=200)
-        files = server.open_files()
+        sockets = server.open_sockets()
         api = Api(server.base_url)
         reader = api.subscribe(api.new_stream())
         reader.retry()
-        wait_until(lambda: server.open_files() == files + 1)
+        wait_until(lambda: server.open_sockets() == sockets + 1)
         vanish(reader.connection)
-        wait_until(lambda: server.open_files() == files)
+        wait_until(lambda: server.open_sockets() == sockets)
         server.stop()
 
     def test_one_that_takes_no_byte(self, own_server: Serve) -> None:
         """Its connection stands, but it reads nothing: it is given up."""
         server = own_server()
-        files = server.open_files()
+        sockets = server.open_sockets()
         api = Api(server.base_url)
         stream = api.new_stream()
         with api.subscribe(stream, receive_buffer=4096):
             for _ in range(16):
                 api.append(stream, "x" * EVENT_BYTES)
-            wait_until(lambda: server.open_files() == files, 120)
+            wait_until(lambda: server.open_sockets() == sockets, 120)
         server.stop()
 
 

@@ -105,5 +105,13 @@ class Server:
         assert match
         return int(match[1]) * 1024
 
-    def open_files(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+    def open_sockets(self) -> int:
+        folder = Path(f"/proc/{self.pid}/fd")
+        return sum(is_socket(link) for link in folder.iterdir())
+
+
+def is_socket(link: Path) -> bool:
+    try:
+        return os.readlink(link).startswith("socket:")
+    except FileNotFoundError:  # closed in this moment
+        return False

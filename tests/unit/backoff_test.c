@@ -23,6 +23,7 @@ static void doubles_up_to_the_cap(void **state)
     }
     assert_int_equal(b.attempts, 8);
     sse__backoff_clear(&b);
+    assert_int_equal(b.attempts, 0);
     assert_int_equal(sse__backoff_next(&b, 1000), 1000);
     assert_int_equal(sse__backoff_next(&b, 2000), 2000);
 }

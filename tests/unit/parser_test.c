@@ -155,6 +155,7 @@ static void skips_one_byte_order_mark(void)
            "event message|b|\n", "");
     EXPECT("\xef\xbb\xbf\n\ndata: b\n\n", "event message|b|\n", "");
     EXPECT("\xef\xbb\xbf", "", "");
+    EXPECT("\xef\xbb\xbf\0data: a\ndata: b\n\n", "event message|b|\n", "");
     EXPECT("data: \xef\xbb\xbf\n\n", "event message|\xef\xbb\xbf|\n", "");
 }
 
@@ -384,6 +385,41 @@ static void does_not_copy_a_whole_line(void)
     sse_parser_free(p);
 }
 
+static void *no_malloc(size_t size)
+{
+    (void)size;
+    return NULL;
+}
+
+static void *no_realloc(void *ptr, size_t size)
+{
+    (void)ptr;
+    (void)size;
+    return NULL;
+}
+
+/* A line of which nothing will come costs no memory, however long it is. */
+static void drops_what_it_need_not_keep(void **state)
+{
+    static const char *const lines[] = {":", "x", "retry: 1", "\xef\xbb"};
+    sse_parser              *p;
+    const sse_item          *item;
+
+    (void)state;
+    assert_int_equal(sse_parser_new(NULL, &p), 0);
+    sse_set_allocator(no_malloc, no_realloc, free);
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        assert_int_equal(sse_parser_reset(p, NULL, 0), 0);
+        feed(p, lines[i], "");
+        feed(p, "and so on", "");
+        feed(p, "\ndata: a\n\n", "event message|a|\n");
+    }
+    assert_int_equal(sse_parser_feed(p, "data: a", 7), 0);
+    assert_int_equal(sse_parser_next(p, &item), SSE_ERR_NOMEM);
+    sse_set_allocator(NULL, NULL, NULL);
+    sse_parser_free(p);
+}
+
 static sse_parser_options limits(uint64_t line, uint64_t event)
 {
     return (sse_parser_options){
@@ -495,6 +531,7 @@ int main(void)
         FAIL_ALLOC_TEST(reset_may_abandon_a_feed),
         FAIL_ALLOC_TEST(wants_to_be_drained),
         FAIL_ALLOC_TEST(does_not_copy_a_whole_line),
+        cmocka_unit_test(drops_what_it_need_not_keep),
         FAIL_ALLOC_TEST(limits_lines),
         FAIL_ALLOC_TEST(limits_events),
         FAIL_ALLOC_TEST(limits_have_defaults),

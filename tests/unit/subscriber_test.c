@@ -29,7 +29,6 @@ static void close_hub(void)
     sse__hub_free(&hub);
     assert_int_equal(hub.counters.subscribers, 0);
     assert_int_equal(hub.counters.active, 0);
-    assert_int_equal(hub.counters.log_bytes, 0);
 }
 
 static void pass(int64_t ms)
@@ -405,7 +404,6 @@ static void expect(reader *r, size_t max_bytes)
         if (m->ended && r->next == m->next)
             strcat(want, "[1]");
     }
-    /* A take may give less than the limit, where segments meet. */
     if (strcmp(want, taken) != 0)
         fail_msg("want:\n%s\ngot:\n%s", want, taken);
 }
@@ -581,8 +579,7 @@ static void takes_all_kinds_of_cursors(void **state)
         const char *cursors[] = {one, "1", "", "0"};
 
         subscribe(&sub, s, cursors[i]);
-        drain(&sub);
-        subscribe_to(&sub, s, cursors[i]);
+        assert_true((strstr(drain(&sub), "data: a\n") != NULL) == (i > 1));
         sse__subscriber_close(&sub);
     }
     subscribe(&sub, s, "$");

@@ -19,6 +19,19 @@ typedef struct sse__out {
     char       front[]; /* a copy: the rest of it lives in segments         */
 } sse__out;
 
+static size_t unsent(const sse__conn *c)
+{
+    return uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
+}
+
+/* The peer must take some of the bytes that wait for it in that time. */
+static void watch_write(sse__conn *c)
+{
+    c->unsent = unsent(c);
+    sse__server_set_timer(c->server, &c->timer,
+                          c->server->opts.unacked_timeout_ms);
+}
+
 static void on_written(uv_write_t *req, int status)
 {
     sse__out  *out = SSE__OWNER(req, sse__out, req);
@@ -29,6 +42,7 @@ static void on_written(uv_write_t *req, int status)
     c->out = NULL;
     if (c->state == SSE__CONN_CLOSED)
         return;
+    sse__timer_drop(&c->timer);
     if (status < 0)
         sse__conn_close(c);
     else
@@ -76,6 +90,7 @@ static int queue_rest(sse__conn *c, uv_buf_t *bufs, unsigned int count,
         take->span_count = 0; /* its pins have moved */
     }
     c->out = out;
+    watch_write(c);
     return SSE_OK;
 }
 
@@ -331,6 +346,12 @@ static void resume(sse__conn *c)
     sse__free(input);
 }
 
+static void start_idle(sse__conn *c)
+{
+    sse__server_set_timer(c->server, &c->timer,
+                          c->server->opts.idle_timeout_ms);
+}
+
 void sse__conn_answered(sse__conn *c)
 {
     if (c->state == SSE__CONN_CLOSED)
@@ -343,8 +364,8 @@ void sse__conn_answered(sse__conn *c)
         return;
     }
     c->state = SSE__CONN_READING;
-    sse__server_set_timer(c->server, &c->timer,
-                          c->server->opts.idle_timeout_ms);
+    if (!c->out)
+        start_idle(c);
     resume(c);
 }
 
@@ -354,8 +375,10 @@ void sse__conn_written(sse__conn *c)
         sse__reader_written(c);
     else if (c->end_after_write)
         linger(c);
-    else
+    else if (c->state == SSE__CONN_READING) {
+        start_idle(c);
         resume(c);
+    }
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
@@ -387,6 +410,10 @@ static void on_timer(sse__timer *t)
 {
     sse__conn *c = SSE__OWNER(t, sse__conn, timer);
 
+    if (c->out && unsent(c) != c->unsent) {
+        watch_write(c);
+        return;
+    }
     switch (c->state) {
     case SSE__CONN_READING:
         if (!c->request || c->out) {

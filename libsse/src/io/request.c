@@ -84,11 +84,52 @@ static int split_target(sse_request *r)
     return 0;
 }
 
+static bool is_token(const char *text, size_t len)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i], lower = (char)(c | 0x20);
+
+        if (!(lower >= 'a' && lower <= 'z') && !(c >= '0' && c <= '9') &&
+            (c == '\0' || !strchr(others, c)))
+            return false;
+    }
+    return len > 0;
+}
+
+static bool is_named(const sse_request *r, const sse__header *h,
+                     const char *name)
+{
+    return h->name_len == strlen(name) &&
+           strncasecmp(r->text.data + h->name, name, h->name_len) == 0;
+}
+
+/* What http-parser lets pass and RFC 9112 does not: two servers that read such
+ * a head in two ways see two different requests. */
+static bool headers_are_sound(const sse_request *r)
+{
+    unsigned int hosts = 0, codings = 0;
+
+    for (uint32_t i = 0; i < r->header_count; i++) {
+        const sse__header *h = &r->headers[i];
+
+        if (!is_token(r->text.data + h->name, h->name_len))
+            return false;
+        hosts += is_named(r, h, "host");
+        codings += is_named(r, h, "transfer-encoding");
+    }
+    return codings <= 1 && (hosts == 1 || (hosts == 0 &&
+                                           r->parser.http_minor == 0));
+}
+
 static int on_headers_complete(http_parser *p)
 {
     sse_request *r = p->data;
 
     r->headers_done = true;
+    if (!headers_are_sound(r))
+        return refuse(r, 400);
     if (p->method == HTTP_CONNECT)
         return refuse(r, 400);
     p->upgrade = 0; /* no protocol but this one: the header is ignored */
@@ -174,8 +215,31 @@ void sse__request_free(sse_request *r)
     sse__free(r);
 }
 
+/* Whether a line of the head begins with white space: a folded line, which
+ * RFC 9112, 5.2, lets a server refuse. */
+static bool has_fold(sse_request *r, const char *data, size_t len)
+{
+    for (size_t i = 0; i < len && !r->head_over; i++) {
+        bool line_end = data[i] == '\r' || data[i] == '\n';
+
+        if (!r->begun && line_end)
+            continue; /* empty lines before the request */
+        r->begun = true;
+        if (r->line_start && (data[i] == ' ' || data[i] == '\t'))
+            return true;
+        r->head_over = r->line_start && line_end;
+        r->line_start = data[i] == '\n';
+    }
+    return false;
+}
+
 size_t sse__request_feed(sse_request *r, const char *data, size_t len)
 {
+    if (has_fold(r, data, len)) {
+        r->status = 400;
+        return len;
+    }
+
     size_t          n = http_parser_execute(&r->parser, &settings, data, len);
     enum http_errno err = HTTP_PARSER_ERRNO(&r->parser);
 

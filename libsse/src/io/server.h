@@ -133,6 +133,7 @@ typedef struct sse__conn {
     bool             head_started;
     bool             ending;   /* the body's last bytes have been written   */
     bool             goodbye;  /* asked for while a write was under way     */
+    size_t           unsent;   /* of that write, when its timer was set     */
 } sse__conn;
 
 typedef struct sse__header {
@@ -156,6 +157,7 @@ struct sse_request {
     sse__buf    id;        /* the stream's, decoded from the path           */
     bool        has_user;
     bool        in_value;  /* the last header piece was a value             */
+    bool        begun, line_start, head_over; /* of the look for folds       */
     bool        headers_done, complete, answered;
     bool        continued; /* 100 Continue has been sent                     */
     bool        pinned;    /* a hook may still look at it                    */

@@ -8,7 +8,7 @@ prefix=$1 work=$2
 libdir=$(dirname "$(find "$prefix" -name libsse.so)")
 mkdir -p "$work"
 export PKG_CONFIG_PATH=$libdir/pkgconfig LD_LIBRARY_PATH=$libdir
-export GOCACHE=$work/cache GOPATH=$work/path GOTOOLCHAIN=local GOFLAGS=-mod=mod
+export GOCACHE=$work/cache GOPATH=$work/path GOTOOLCHAIN=local GOFLAGS=
 
 go vet .
 go build -buildvcs=false -o "$work/program" .

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The options of bench/load; bench/README.md says what they mean. */
-#ifndef BENCH_LOAD_OPTIONS_H
-#define BENCH_LOAD_OPTIONS_H
+/* What bench/load is asked for, and what it holds while it runs. */
+#ifndef BENCH_LOAD_H
+#define BENCH_LOAD_H
 
 #include <getopt.h>
 
 #include "common.h"
 #include "wire.h"
 
+/* bench/README.md says what they mean. */
 struct options {
     const char *mode;
     int         nchan; /* paths of nchan's, not those of docs/http.md */
@@ -21,6 +22,66 @@ struct options {
     double      rate;     /* events a second in modes paced, reconnect */
     double      seconds, warmup;
 };
+
+enum {
+    SCRATCH = 1 << 18,
+    TURN = 512,
+    OPENING_MAX = 64, /* connections under way at once */
+    ID_MAX = 64,
+    STALLED_RCVBUF = 2048, /* a reader that never reads looks like one far */
+    STALLED_MSS = 1448,    /* away: loopback would buffer 2.6 MB for it */
+    PATIENCE_S = 10,       /* without an event, what is missing is lost */
+    COMPLAINTS = 5
+};
+
+#define READER_TAG (UINT64_C(1) << 32)
+
+struct reader {
+    enum { CLOSED, CONNECTING, CONNECTED, IN_HEAD, IN_BODY, STALLED } state;
+    int           fd;
+    unsigned      stream;
+    bool          stalls; /* it reads the head of the answer, and no more */
+    bool          chunked;
+    struct chunks chunks;
+    char         *rest; /* the start of a head or event, rest yet to come */
+    size_t        rest_len, rest_cap;
+    uint32_t     *next; /* per publisher: the number it must see next */
+    char          last_id[ID_MAX];
+};
+
+struct publisher {
+    int       fd;
+    unsigned  number;
+    bool      waiting;   /* for the answer to its request */
+    uint32_t  remaining; /* readers that have not had its latest event */
+    uint32_t *next;      /* per stream: the number of its next event */
+    uint64_t *sent_ns;   /* of the latest 256 events, by number */
+    char      in[4096];
+    size_t    in_len;
+};
+
+struct load {
+    struct options    opt;
+    int               epoll;
+    struct reader    *readers;
+    struct publisher *publishers;
+    uint32_t         *audience; /* readers of each stream that read */
+    char              scratch[SCRATCH];
+
+    enum { HOLD, CLOSED_LOOP, BURST } publishing;
+    bool     timing;  /* each delivery's delay goes to `delays` */
+    bool     holding; /* who is connected does not subscribe yet */
+    unsigned opening; /* connections that have no 200 yet */
+    uint64_t opened;
+    uint64_t published, expected, delivered;
+    uint64_t last_ns; /* when the latest event came */
+    uint64_t wrong;
+    float   *delays; /* ms */
+    size_t   delay_count, delay_cap;
+    uint32_t random;
+};
+
+/* ---- Options ------------------------------------------------------------ */
 
 static const struct option long_options[] = {
     {"mode", required_argument, NULL, 'm'},
