@@ -7,6 +7,7 @@ runs another server that takes the same flags instead.
 import os
 import resource
 import shlex
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,5 @@ def own_server(command: list[str]) -> Iterator[Serve]:
     for server in started:
         if server.alive():
             server.kill()
+        status = server.process.returncode
+        assert status in (0, -signal.SIGKILL), f"{status}: {server.errors()}"

@@ -9,6 +9,7 @@
 #include "support.h"
 
 static unsigned left;    /* allocations that succeed before one fails */
+static bool     planned; /* one will fail, if there are so many */
 static bool     failed;  /* it has failed */
 static bool     pending; /* and nobody has been told yet */
 static int      live;    /* blocks not freed */
@@ -50,6 +51,11 @@ bool fail_alloc_again(int rc)
     return true;
 }
 
+bool fail_alloc_planned(void)
+{
+    return planned;
+}
+
 int fail_alloc_rc(void)
 {
     return last_rc;
@@ -61,6 +67,7 @@ void fail_alloc_run(void **state)
     unsigned               n = UINT32_MAX; /* the first time, none fails */
 
     do {
+        planned = n != UINT32_MAX;
         left = n++;
         failed = pending = false;
         live = 0;
@@ -70,4 +77,5 @@ void fail_alloc_run(void **state)
         assert_int_equal(live, 0);
         assert_false(pending); /* a failure must be told */
     } while (failed || n == 0);
+    planned = false;
 }

@@ -26,6 +26,9 @@ typedef struct fail_alloc_body {
 
 void fail_alloc_run(void **state);
 
+/* Whether an allocation is to fail in this run: false in the first one. */
+bool fail_alloc_planned(void);
+
 /* Whether to make a call again that returned `rc`. */
 bool fail_alloc_again(int rc);
 int  fail_alloc_rc(void); /* what the last call returned */

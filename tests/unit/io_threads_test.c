@@ -400,7 +400,7 @@ static bool join_in_time(pthread_t thread)
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 5;
+    until.tv_sec += 4;
     return pthread_timedjoin_np(thread, NULL, &until) == 0;
 }
 
@@ -510,8 +510,7 @@ static void the_end_waits_for_a_slow_reader(void **state)
     assert_false(gap);
 }
 
-/* There is nothing to wait for in a stream that is no more. Last of these:
- * where the writer sleeps on, this leaves it and its hub behind. */
+/* There is nothing to wait for in a stream that is no more. */
 static void a_waiting_append_ends_with_its_stream(void **state)
 {
     jam j;

@@ -344,6 +344,19 @@ static bool is_key(const char *key, const char *name)
     return sse__json_is_key((sse__json_slice){key, strlen(key)}, name);
 }
 
+static void finds_unpaired_surrogates(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(strings); i++) {
+        const char *quoted = strings[i].quoted;
+        bool        lone = strstr(strings[i].text, FFFD) != NULL;
+
+        assert_int_equal(sse__json_is_text(quoted, strlen(quoted)), !lone);
+    }
+    assert_true(sse__json_is_text("\"\\ufffd\"", 8));
+    assert_true(sse__json_is_text("\"" FFFD "\"", 5));
+}
+
 static void compares_keys(void **state)
 {
     (void)state;
@@ -375,6 +388,7 @@ int main(void)
         FAIL_ALLOC_TEST(quoting_comes_back),
         cmocka_unit_test(steps_through_members),
         cmocka_unit_test(refuses_broken_members),
+        cmocka_unit_test(finds_unpaired_surrogates),
         cmocka_unit_test(compares_keys),
     };
 

@@ -16,7 +16,8 @@ static const sse_parser_options everything = {
     .flags = SSE_PARSER_COMMENTS | SSE_PARSER_RETRY,
 };
 
-/* Demands the same transcript at every size of pieces. */
+/* Demands the same transcript at every size of pieces; at a few, when it is
+ * run again for each allocation. */
 static void expect_len(const sse_parser_options *opts, const char *seed,
                        const char *input, size_t len, const char *text,
                        size_t text_len, const char *last_id)
@@ -24,6 +25,8 @@ static void expect_len(const sse_parser_options *opts, const char *seed,
     static transcript t;
 
     for (size_t step = 1; step <= len; step++) {
+        if (fail_alloc_planned() && step > 3 && step < len)
+            continue;
         replay(&t, opts, seed, input, len, step);
         assert_int_equal(t.len, text_len);
         assert_memory_equal(t.text, text, text_len);

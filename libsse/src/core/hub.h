@@ -197,6 +197,9 @@ typedef struct sse__new_event {
 int sse__stream_append(sse__stream *s, const sse__new_event *events,
                        size_t count, sse_event_id *out);
 
+/* Drops events that are too old, but `keep` of the newest. */
+void sse__stream_trim_age(sse__stream *s, uint32_t keep);
+
 /* Whether an append of so much would take events from a reader that the
  * policy SSE_SLOW_BLOCK protects. */
 bool sse__stream_must_wait(sse__stream *s, size_t count, size_t bytes);

@@ -280,6 +280,23 @@ static size_t unescaped(const char *text, size_t len)
     return found ? (size_t)(found - text) : len;
 }
 
+bool sse__json_is_text(const char *text, size_t len)
+{
+    const char *at = text + 1, *end = text + len - 1;
+
+    for (at += unescaped(at, (size_t)(end - at)); at < end;
+         at += unescaped(at, (size_t)(end - at))) {
+        at++;
+        if (*at++ != 'u')
+            continue;
+        if (hex_number(at) == 0xfffd)
+            at += 4;
+        else if (unescape_code(&at, end) == 0xfffd)
+            return false;
+    }
+    return true;
+}
+
 static int add_unquoted(sse__buf *out, const char *at, const char *end)
 {
     for (;;) {

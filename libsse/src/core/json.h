@@ -16,6 +16,10 @@ size_t sse__json_scan(const char *text, size_t len);
 
 size_t sse__json_space(const char *text, size_t len); /* white space in front */
 
+/* Whether the scanned JSON string `text` (quotes included) has no unpaired
+ * surrogate, which no text can hold. */
+bool sse__json_is_text(const char *text, size_t len);
+
 /* Adds the text of the JSON string `text` (quotes included, scanned before)
  * to `out`. An unpaired surrogate becomes U+FFFD. Errors as for buf add. */
 int sse__json_unquote(sse__buf *out, const char *text, size_t len);

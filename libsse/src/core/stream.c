@@ -180,8 +180,25 @@ static void stream_init(sse__stream *s, sse__hub *h,
     apply_options(s, opts);
 }
 
+/* Takes its place in the hub, that of `old` if there is one: the id of a
+ * stream that has ended may be used again. With `old` it cannot fail. */
+static int stream_enter(sse__stream *s, size_t id_len, sse__stream *old)
+{
+    sse__hub *h = s->hub;
+
+    if (old) {
+        sse__stream_remove(old);
+        s->after_ms = h->gone_ms;
+    }
+    if (sse__map_add(&h->streams, &s->node, s->id, id_len) < 0)
+        return SSE_ERR_NOMEM;
+    sse__list_add(&h->all, &s->all_link);
+    return SSE_OK;
+}
+
 static int stream_make(sse__hub *h, const char *id, size_t id_len,
-                       const sse_stream_options *opts, sse__stream **out)
+                       const sse_stream_options *opts, sse__stream *old,
+                       sse__stream **out)
 {
     sse__stream *s = sse__calloc(1, sizeof(*s));
 
@@ -189,28 +206,20 @@ static int stream_make(sse__hub *h, const char *id, size_t id_len,
         return SSE_ERR_NOMEM;
     stream_init(s, h, opts);
     s->id = sse__memdup(id, id_len);
-    if (!s->id || sse__map_add(&h->streams, &s->node, s->id, id_len) < 0) {
+    if (!s->id || stream_enter(s, id_len, old) < 0) {
         sse__free(s->id);
         sse__free(s);
         return SSE_ERR_NOMEM;
     }
-    sse__list_add(&h->all, &s->all_link);
     *out = s;
     return SSE_OK;
 }
 
-/* Frees the place of a stream that has ended; its id may be used again. */
-static int replace_ended(sse__hub *h, const char *id, size_t id_len)
+static int check_place(const sse__hub *h, const sse__stream *old)
 {
-    sse__stream *old = sse__hub_find(h, id, id_len);
-
-    if (old && old->state == SSE_STATE_ACTIVE)
-        return SSE_ERR_EXISTS;
     if (old)
-        sse__stream_remove(old);
-    else if (h->streams.count >= h->opts.max_streams)
-        return SSE_ERR_LIMIT;
-    return SSE_OK;
+        return old->state == SSE_STATE_ACTIVE ? SSE_ERR_EXISTS : SSE_OK;
+    return h->streams.count < h->opts.max_streams ? SSE_OK : SSE_ERR_LIMIT;
 }
 
 int sse__stream_create(sse__hub *h, const char *id, size_t id_len,
@@ -219,7 +228,7 @@ int sse__stream_create(sse__hub *h, const char *id, size_t id_len,
 {
     sse_stream_options o = {0};
     char               made[32];
-    sse__stream       *s;
+    sse__stream       *s, *old;
     int                rc;
 
     *out = NULL;
@@ -231,8 +240,9 @@ int sse__stream_create(sse__hub *h, const char *id, size_t id_len,
     }
     if (!sse__stream_id_valid(id, id_len))
         return SSE_ERR_INVAL;
-    if ((rc = replace_ended(h, id, id_len)) < 0 ||
-        (rc = stream_make(h, id, id_len, &o, &s)) < 0)
+    old = sse__hub_find(h, id, id_len);
+    if ((rc = check_place(h, old)) < 0 ||
+        (rc = stream_make(h, id, id_len, &o, old, &s)) < 0)
         return rc;
     if (producer) {
         s->producer = producer;
@@ -282,7 +292,7 @@ void sse__stream_remove(sse__stream *s)
 
     if (s->gone)
         return;
-    s->gone = true;
+    s->gone = h->progress = true;
     if (s->active_ms > h->gone_ms)
         h->gone_ms = s->active_ms;
     end_subscribers(s, SSE_REASON_REMOVED);
@@ -331,16 +341,14 @@ static uint32_t tag_of(const sse__stream *s, const sse__new_event *e, int *rc)
                    : sse__fnv1a(SSE__FNV1A_INIT, h->row.data, h->row.len);
 }
 
-/* Encodes one event into the hub's scratch, as number `seq`. */
+/* Encodes one event, which was checked, into the hub's scratch. */
 static int encode(sse__stream *s, const sse__new_event *e, uint64_t seq,
                   sse_event_id *id)
 {
     sse__hub *h = s->hub;
-    int       rc = check_event(s, e);
     uint32_t  tag;
+    int       rc;
 
-    if (rc < 0)
-        return rc;
     tag = tag_of(s, e, &rc);
     if (rc < 0)
         return rc;
@@ -371,6 +379,14 @@ static void commit(sse__stream *s, const char *wire, size_t len, uint32_t tag)
     s->hub->counters.events_in++;
 }
 
+void sse__stream_trim_age(sse__stream *s, uint32_t keep)
+{
+    uint64_t before = s->log.bytes;
+
+    sse__log_trim_age(&s->log, s->hub->wall_ms, keep);
+    s->hub->counters.log_bytes -= before - s->log.bytes;
+}
+
 static void committed(sse__stream *s, uint64_t bytes_before, uint64_t data)
 {
     sse__hub *h = s->hub;
@@ -384,7 +400,8 @@ static void committed(sse__stream *s, uint64_t bytes_before, uint64_t data)
     wake_readers(s);
 }
 
-static int append_one(sse__stream *s, const sse__new_event *e,
+/* `own`: an event of the hub's, to which no limit applies. */
+static int append_one(sse__stream *s, const sse__new_event *e, bool own,
                       sse_event_id *out)
 {
     sse_event_id id;
@@ -393,9 +410,10 @@ static int append_one(sse__stream *s, const sse__new_event *e,
     int          rc;
 
     wire->len = 0;
-    if ((rc = encode(s, e, s->log.next_seq, &id)) < 0)
+    if ((!own && (rc = check_event(s, e)) < 0) ||
+        (rc = encode(s, e, s->log.next_seq, &id)) < 0)
         return rc;
-    if (wire->len > s->log.max_bytes)
+    if (!own && wire->len > s->log.max_bytes)
         return SSE_ERR_TOO_BIG;
     if (sse__log_reserve(&s->log, 1, wire->len) < 0)
         return SSE_ERR_NOMEM;
@@ -421,9 +439,10 @@ static int encode_many(sse__stream *s, const sse__new_event *events,
     for (size_t i = 0; i < count; i++) {
         size_t       start = wire->len;
         sse_event_id id;
-        int          rc = encode(s, &events[i], s->log.next_seq + i, &id);
+        int          rc = check_event(s, &events[i]);
 
-        if (rc < 0)
+        if (rc < 0 ||
+            (rc = encode(s, &events[i], s->log.next_seq + i, &id)) < 0)
             return rc;
         if (wire->len - start > s->log.max_bytes)
             return SSE_ERR_TOO_BIG;
@@ -475,7 +494,7 @@ int sse__stream_append(sse__stream *s, const sse__new_event *events,
     if (count > 1u << 20)
         return SSE_ERR_TOO_BIG;
     if (count == 1)
-        return append_one(s, events, out);
+        return append_one(s, events, false, out);
     return append_many(s, events, count, out);
 }
 
@@ -499,10 +518,10 @@ bool sse__stream_must_wait(sse__stream *s, size_t count, size_t bytes)
     uint64_t first;
 
     if (s->slow_policy != SSE_SLOW_BLOCK || s->subscriber_count == 0 ||
-        check_open(s) < 0)
+        s->stop_reason != SSE_REASON_NONE || check_open(s) < 0)
         return false;
     first = sse__log_first_after(&s->log, (uint32_t)count, bytes);
-    if (first <= s->slowest_seq)
+    if (first == s->log.first_seq || first <= s->slowest_seq)
         return false;
     s->slowest_seq = find_slowest(s);
     return first > s->slowest_seq;
@@ -519,6 +538,7 @@ static void set_ended(sse__stream *s, uint32_t state)
     h->counters.active--;
     h->counters.streams_ended[state]++;
     s->state = state;
+    h->progress = true;
     s->ended_ms = h->wall_ms;
     sse__timer_drop(&s->stop);
     sse__list_drop(&s->stop_link);
@@ -526,8 +546,8 @@ static void set_ended(sse__stream *s, uint32_t state)
                    h->mono_ms + h->opts.completion_ttl_ms);
 }
 
-int sse__stream_end(sse__stream *s, uint32_t state, const sse__new_event *last,
-                    sse_event_id *out)
+static int end(sse__stream *s, uint32_t state, const sse__new_event *last,
+               bool own, sse_event_id *out)
 {
     sse__new_event e = *last;
     int            rc = check_open(s);
@@ -541,10 +561,16 @@ int sse__stream_end(sse__stream *s, uint32_t state, const sse__new_event *last,
         e.type = sse_state_name((int)state);
         e.type_len = strlen(e.type);
     }
-    if ((rc = append_one(s, &e, out)) < 0)
+    if ((rc = append_one(s, &e, own, out)) < 0)
         return rc;
     set_ended(s, state);
     return SSE_OK;
+}
+
+int sse__stream_end(sse__stream *s, uint32_t state, const sse__new_event *last,
+                    sse_event_id *out)
+{
+    return end(s, state, last, false, out);
 }
 
 static const char *stop_data(uint32_t reason)
@@ -562,8 +588,7 @@ static void cancel(sse__stream *s)
     const char    *data = stop_data(s->stop_reason);
     sse__new_event last = {"", 0, data, strlen(data)};
 
-    if (sse__stream_end(s, SSE_STATE_CANCELLED, &last, NULL) ==
-        SSE_ERR_NOMEM)
+    if (end(s, SSE_STATE_CANCELLED, &last, true, NULL) == SSE_ERR_NOMEM)
         sse__wheel_set(&s->hub->wheel, &s->stop, s->hub->mono_ms + 1000);
 }
 
@@ -576,6 +601,7 @@ int sse__stream_stop(sse__stream *s, uint32_t reason)
     if (s->flags & SSE_STREAM_CHANNEL && !s->producer)
         return SSE_ERR_INVAL;
     s->stop_reason = reason;
+    h->progress = true;
     h->counters.stops++;
     if (!s->producer) {
         cancel(s);

@@ -122,7 +122,7 @@ int sse__subscriber_look(sse__subscriber *sub, sse__stream *s,
         return SSE_ERR_NOT_FOUND;
     if ((rc = sse__cursor_parse(&at, cursor, cursor_len)) < 0)
         return rc;
-    sse__log_trim_age(&s->log, s->hub->wall_ms, s->state != SSE_STATE_ACTIVE);
+    sse__stream_trim_age(s, s->state != SSE_STATE_ACTIVE);
     sub->gap = s->log.drop == SSE__DROP_EXPIRED ? SSE__GAP_EXPIRED
                                                 : SSE__GAP_TRIMMED;
     return place(sub, s, &at);

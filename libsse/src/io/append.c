@@ -49,6 +49,8 @@ static int string_text(sse_request *r, sse__json_slice v, const char **text,
         *len = v.len - 2;
         return SSE_OK;
     }
+    if (!sse__json_is_text(v.text, v.len))
+        return SSE_ERR_UTF8;
     rc = sse__json_unquote(arena, v.text, v.len);
     *text = arena->data + start;
     *len = arena->len - start;

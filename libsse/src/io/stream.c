@@ -237,6 +237,7 @@ int sse_stream_end(sse_stream *s, int state, const char *type, size_t type_len,
 
     if (rc < 0)
         return rc;
+    wait_for_room(s, 1, data_len);
     rc = state < 0 ? SSE_ERR_INVAL
                    : sse__stream_end(s->core, (uint32_t)state, &last, out);
     sse__hub_leave(s->hub);
