@@ -799,6 +799,15 @@ static sse__stream *create_blocking(uint32_t events, uint32_t bytes)
     return create("s", &opts);
 }
 
+/* Whether an append of that many events of one byte must. */
+static bool must_wait(sse__stream *s, size_t count)
+{
+    const sse__new_event events[3] = {
+        {"", 0, "x", 1}, {"", 0, "x", 1}, {"", 0, "x", 1}};
+
+    return sse__stream_must_wait(s, events, count);
+}
+
 static void blocks_for_slow_readers(void **state)
 {
     sse__subscriber sub;
@@ -808,26 +817,26 @@ static void blocks_for_slow_readers(void **state)
     open_hub(NULL);
     s = create_blocking(3, 0);
     fill(s, 5);
-    assert_false(sse__stream_must_wait(s, 1, 1)); /* nobody reads */
+    assert_false(must_wait(s, 1)); /* nobody reads */
     subscribe(&sub, s, "$");
     drain(&sub);
     fill(s, 3);
-    assert_true(sse__stream_must_wait(s, 1, 1));
+    assert_true(must_wait(s, 1));
     hub.progress = false;
     sse__port_take(&port);
     take_text(&sub, 1); /* one of the three */
     assert_true(hub.progress);
-    assert_false(sse__stream_must_wait(s, 1, 1));
-    assert_true(sse__stream_must_wait(s, 2, 2));
+    assert_false(must_wait(s, 1));
+    assert_true(must_wait(s, 2));
     take_text(&sub, 10000);
-    assert_false(sse__stream_must_wait(s, 3, 3));
+    assert_false(must_wait(s, 3));
     sse__subscriber_give(&sub);
     fill(s, 3);
-    assert_true(sse__stream_must_wait(s, 1, 1));
+    assert_true(must_wait(s, 1));
     hub.progress = false;
     sse__subscriber_close(&sub);
     assert_true(hub.progress);
-    assert_false(sse__stream_must_wait(s, 1, 1));
+    assert_false(must_wait(s, 1));
     close_hub();
 }
 
@@ -844,9 +853,36 @@ static void blocks_by_bytes_as_the_log_counts_them(void **state)
     subscribe(&sub, s, "");
     drain(&sub);
     for (int i = 0; i < 100; i++)
-        if (!sse__stream_must_wait(s, 1, 1))
+        if (!must_wait(s, 1))
             append(s, "x");
     assert_null(strstr(drain(&sub), "event: gap"));
+    sse__subscriber_close(&sub);
+    close_hub();
+}
+
+/* Each line of data takes more of the log than its text. */
+static void blocks_for_line_ends_too(void **state)
+{
+    static const char    data[] = "a\nb\r\nc\rd\n\n\n\r\n\r";
+    const sse__new_event event = {"kind", 4, data, sizeof(data) - 1};
+    sse__subscriber      sub;
+    sse__stream         *s;
+
+    (void)state;
+    open_hub(NULL);
+    s = create_blocking(1000, 1000);
+    subscribe(&sub, s, "");
+    drain(&sub);
+    for (int i = 0; i < 30; i++) {
+        uint64_t first = s->log.first_seq;
+
+        if (sse__stream_must_wait(s, &event, 1))
+            break;
+        OK(sse__stream_append(s, &event, 1, NULL));
+        assert_int_equal(s->log.first_seq, first);
+    }
+    assert_true(s->log.bytes > 850); /* it did not wait before it had to */
+    assert_true(sse__stream_must_wait(s, &event, 1));
     sse__subscriber_close(&sub);
     close_hub();
 }
@@ -866,7 +902,7 @@ static void does_not_block_for_what_is_gone(void **state)
     pass(2000);
     subscribe(&sub, s, "");
     assert_int_equal(s->log.first_seq, 11);
-    assert_false(sse__stream_must_wait(s, 1, 1));
+    assert_false(must_wait(s, 1));
     sse__subscriber_close(&sub);
     close_hub();
 }
@@ -1136,6 +1172,7 @@ int main(void)
         cmocka_unit_test(disconnects_slow_readers),
         cmocka_unit_test(blocks_for_slow_readers),
         cmocka_unit_test(blocks_by_bytes_as_the_log_counts_them),
+        cmocka_unit_test(blocks_for_line_ends_too),
         cmocka_unit_test(does_not_block_for_what_is_gone),
         cmocka_unit_test(greets_once),
         cmocka_unit_test(beats_when_idle),

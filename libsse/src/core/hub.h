@@ -200,9 +200,18 @@ int sse__stream_append(sse__stream *s, const sse__new_event *events,
 /* Drops events that are too old, but `keep` of the newest. */
 void sse__stream_trim_age(sse__stream *s, uint32_t keep);
 
-/* Whether an append of so much would take events from a reader that the
- * policy SSE_SLOW_BLOCK protects. */
-bool sse__stream_must_wait(sse__stream *s, size_t count, size_t bytes);
+/* The way of one event. The stream is open; `own` is for an event of the hub's,
+ * to which no limit applies. */
+int sse__stream_append_one(sse__stream *s, const sse__new_event *event,
+                           bool own, sse_event_id *out);
+
+/* SSE_OK, SSE_ERR_NOT_FOUND when it was forgotten, SSE_ERR_ENDED. */
+int sse__stream_check_open(const sse__stream *s);
+
+/* Whether an append of these would take events from a reader that the policy
+ * SSE_SLOW_BLOCK protects. */
+bool sse__stream_must_wait(sse__stream *s, const sse__new_event *events,
+                           size_t count);
 
 int  sse__stream_end(sse__stream *s, uint32_t state, const sse__new_event *last,
                      sse_event_id *out);

@@ -16,7 +16,6 @@ typedef struct batch {
     sse__new_event *events;
     sse_event_id   *ids;
     size_t          count;
-    size_t          bytes;
     bool            many; /* answer with "ids" */
 } batch;
 
@@ -299,7 +298,7 @@ static int apply(sse_request *r, batch *b, uint32_t state)
     stream = sse__hub_find(&s->hub->core, r->id.data, r->id.len);
     if (!stream || !sse__request_may(r, stream))
         rc = SSE_ERR_NOT_FOUND;
-    else if (patient && sse__stream_must_wait(stream, b->count, b->bytes))
+    else if (patient && sse__stream_must_wait(stream, b->events, b->count))
         rc = MUST_WAIT;
     else if (state != SSE_STATE_ACTIVE)
         rc = sse__stream_end(stream, state, b->events, b->ids);
@@ -332,8 +331,6 @@ static void append(sse_request *r, uint32_t state)
     batch b = {0};
     int   rc = parse_body(r, state != SSE_STATE_ACTIVE, &b);
 
-    for (size_t i = 0; i < b.count; i++)
-        b.bytes += b.events[i].data_len;
     if (rc == SSE_OK && (rc = apply(r, &b, state)) == MUST_WAIT)
         park(r, state);
     else if (rc != SSE_OK)

@@ -20,7 +20,7 @@ struct sse_hub {
     pthread_t       thread;
     int64_t         wakes_at_ms; /* when the thread looks next              */
     uint32_t        waiting;     /* appends that wait                       */
-    bool            started;     /* the thread runs                         */
+    atomic_bool     started;     /* the thread runs                         */
     bool            stopping;
     bool            orphan;      /* nobody else is left: the thread frees it */
     atomic_uint     refs;

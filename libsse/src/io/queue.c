@@ -11,6 +11,7 @@
 #include "stream.h"
 
 #define NOTES_MAX 4096u
+#define WAIT_MAX_MS ((int64_t)1 << 50)
 
 struct sse_queue {
     sse__door         door; /* first: sse_stream_new() relies on it         */
@@ -259,7 +260,8 @@ static bool has_notes(sse_queue *q)
 
 int sse_queue_wait(sse_queue *q, int64_t timeout_ms)
 {
-    int64_t       deadline = sse__clock_mono_ms() + timeout_ms;
+    int64_t       wait_ms = timeout_ms < WAIT_MAX_MS ? timeout_ms : WAIT_MAX_MS;
+    int64_t       deadline = sse__clock_mono_ms() + wait_ms;
     struct pollfd p = {.fd = sse_queue_fd(q), .events = POLLIN};
     int           rc;
 

@@ -156,27 +156,28 @@ int sse_stream_set_metadata(sse_stream *s, const char *json, size_t len)
 
 /* Waits until no reader would lose what the append pushes out of the log, or
  * until the time for that is over. With the lock. */
-static void wait_for_room(sse_stream *s, size_t count, size_t bytes)
+static void wait_for_room(sse_stream *s, const sse__new_event *events,
+                          size_t count)
 {
     sse_hub *hub = s->hub;
     int64_t  deadline = hub->core.mono_ms + hub->core.opts.block_timeout_ms;
 
-    if (!sse__stream_must_wait(s->core, count, bytes))
+    if (!sse__stream_must_wait(s->core, events, count))
         return;
     hub->core.counters.blocked++;
     while (sse__hub_wait_progress(hub, deadline) &&
-           sse__stream_must_wait(s->core, count, bytes))
+           sse__stream_must_wait(s->core, events, count))
         ;
 }
 
 static int append(sse_stream *s, const sse__new_event *events, size_t count,
-                  size_t bytes, sse_event_id *out)
+                  sse_event_id *out)
 {
     int rc = sse__hub_enter(s->hub);
 
     if (rc < 0)
         return rc;
-    wait_for_room(s, count, bytes);
+    wait_for_room(s, events, count);
     rc = sse__stream_append(s->core, events, count, out);
     sse__hub_leave(s->hub);
     return rc;
@@ -187,7 +188,7 @@ int sse_stream_append(sse_stream *s, const char *type, size_t type_len,
 {
     sse__new_event event = {type, type_len, data, data_len};
 
-    return append(s, &event, 1, data_len, out);
+    return append(s, &event, 1, out);
 }
 
 /* Cuts `data` into events; false when the sizes do not add up to it. */
@@ -220,7 +221,7 @@ int sse_stream_append_batch(sse_stream *s, const char *type, size_t type_len,
     ids = sse__calloc(count, sizeof(*ids));
     if (events && ids)
         rc = cut(events, type, type_len, data, data_len, sizes, count)
-                 ? append(s, events, count, data_len, ids)
+                 ? append(s, events, count, ids)
                  : SSE_ERR_INVAL;
     if (rc == SSE_OK && out)
         *out = ids[count - 1];
@@ -237,7 +238,7 @@ int sse_stream_end(sse_stream *s, int state, const char *type, size_t type_len,
 
     if (rc < 0)
         return rc;
-    wait_for_room(s, 1, data_len);
+    wait_for_room(s, &last, 1);
     rc = state < 0 ? SSE_ERR_INVAL
                    : sse__stream_end(s->core, (uint32_t)state, &last, out);
     sse__hub_leave(s->hub);
