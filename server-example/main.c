@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* main.c - sse-server: a hub over HTTP, and a page that shows it at work.
- *
- * Two threads: the main one runs the loop that serves; another one produces the
- * demo streams by the clock, as a program with work of its own would. */
+/* main.c - sse-server: a hub over HTTP, and a page that shows it at work. One
+ * thread serves; another one produces the demo streams by the clock, as a
+ * program with work of its own would. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -153,7 +152,7 @@ static void *produce(void *unused)
 {
     pthread_mutex_lock(&runs_lock);
     while (!ending) {
-        double time = now(), next = time + 60;
+        double time = now(), next = time + 60, left;
 
         take_stops();
         for (run *r = runs; r < runs + RUNS_MAX; r++) {
@@ -162,7 +161,8 @@ static void *produce(void *unused)
                 next = r->due;
         }
         pthread_mutex_unlock(&runs_lock);
-        sse_queue_wait(queue, (int64_t)((next - now()) * 1000) + 1);
+        left = next - now();
+        sse_queue_wait(queue, left > 0 ? (int64_t)(left * 1000) + 1 : 0);
         pthread_mutex_lock(&runs_lock);
     }
     pthread_mutex_unlock(&runs_lock);
@@ -283,7 +283,6 @@ int main(int argc, char **argv)
                              : "listening on http://%s:%u\n", host, port);
     fflush(stdout);
     check(sse_loop_run(loop), NULL);
-
     pthread_mutex_lock(&runs_lock);
     ending = 1;
     pthread_mutex_unlock(&runs_lock);

@@ -231,8 +231,8 @@ SSE_API void sse_hub_free(sse_hub *hub);
 
 /* Asks the producer of a stream to stop: its queue gets SSE_NOTE_STOP, and if
  * it has not ended the stream within stop_grace_ms, or has no queue, the hub
- * ends it as cancelled. A stop of an ended stream does nothing. Returns
- * SSE_OK or SSE_ERR_NOT_FOUND. Any thread. */
+ * ends it as cancelled. A stop of an ended stream does nothing, nor does one
+ * of a channel without a queue. Returns SSE_OK or SSE_ERR_NOT_FOUND. */
 SSE_API int sse_hub_stop(sse_hub *hub, const char *id, size_t id_len);
 
 /* Forgets a stream and ends its subscriptions. Any thread. */
@@ -419,9 +419,11 @@ typedef struct sse_batch {
     size_t          data_len;
 } sse_batch;
 
-SSE_API int  sse_queue_new(sse_hub *hub, const sse_queue_options *opts,
-                           sse_queue **out);
-SSE_API void sse_queue_free(sse_queue *q); /* its subscriptions end         */
+SSE_API int sse_queue_new(sse_hub *hub, const sse_queue_options *opts,
+                          sse_queue **out);
+
+/* Ends its subscriptions. Once it has returned, no wake-up is under way. */
+SSE_API void sse_queue_free(sse_queue *q);
 
 /* The eventfd that becomes readable on a wake-up. The queue reads and closes
  * it; the host only waits on it. A drain that returns 0 makes it unreadable.

@@ -26,8 +26,8 @@ static void append(sse__stream *s, const char *data)
 
 static void fills_in_defaults(void **state)
 {
-    sse_hub_options opts = {.size = sizeof(opts), .log_events = 5,
-                            .retry_ms = SSE_NEVER};
+    sse_hub_options opts = {
+        .size = sizeof(opts), .log_events = 5, .retry_ms = SSE_NEVER};
 
     (void)state;
     OK(sse__hub_init(&hub, NULL, 1, 0, 0));
@@ -63,8 +63,7 @@ static void refuses_bad_options(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-        assert_int_equal(sse__hub_init(&hub, &bad[i], 1, 0, 0),
-                         SSE_ERR_INVAL);
+        assert_int_equal(sse__hub_init(&hub, &bad[i], 1, 0, 0), SSE_ERR_INVAL);
 }
 
 static void time_never_goes_back(void **state)
@@ -182,8 +181,8 @@ static void ports_free_their_readers(void **state)
 /* The gauge follows the logs: by count, by age, on removal. */
 static void counts_log_bytes(void **state)
 {
-    sse_hub_options opts = {.size = sizeof(opts), .log_events = 3,
-                            .log_age_ms = 1000};
+    sse_hub_options opts = {
+        .size = sizeof(opts), .log_events = 3, .log_age_ms = 1000};
     sse__subscriber sub;
     sse__port       port;
     sse__stream    *s;

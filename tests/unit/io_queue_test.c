@@ -51,9 +51,9 @@ static void append(sse_stream *s, const char *data)
 static sse_subscriber *subscribe(sse_stream *s, sse_queue *to, uint64_t key,
                                  uint32_t flags)
 {
-    sse_subscriber_options opts = {.size = sizeof(opts), .key = key,
-                                   .flags = flags};
-    sse_subscriber        *sub;
+    sse_subscriber_options opts = {
+        .size = sizeof(opts), .key = key, .flags = flags};
+    sse_subscriber *sub;
 
     OK(sse_subscriber_new(s, to, "", 0, &opts, &sub));
     return sub;
@@ -80,8 +80,8 @@ static bool note_has(size_t i, const char *text)
 {
     const sse_note *note = &batch->notes[i];
 
-    return memmem(batch->data + note->offset, note->len, text,
-                  strlen(text)) != NULL;
+    return memmem(batch->data + note->offset, note->len, text, strlen(text)) !=
+           NULL;
 }
 
 static bool readable(int fd)
@@ -151,13 +151,13 @@ static void gives_no_more_notes_than_asked(void **state)
 
 static void bounds_bytes(void **state)
 {
-    sse_queue_options opts = {.size = sizeof(opts), .max_note_bytes = 100,
-                              .max_batch_bytes = 250};
-    static char       big[5000];
-    sse_stream       *s;
-    sse_subscriber   *subs[5];
-    int               n, drains = 0;
-    size_t            bytes = 0;
+    sse_queue_options opts = {
+        .size = sizeof(opts), .max_note_bytes = 100, .max_batch_bytes = 250};
+    static char     big[5000];
+    sse_stream     *s;
+    sse_subscriber *subs[5];
+    int             n, drains = 0;
+    size_t          bytes = 0;
 
     (void)state;
     memset(big, 'x', sizeof(big) - 1);
@@ -174,8 +174,7 @@ static void bounds_bytes(void **state)
         drains++;
         bytes += batch->data_len;
         for (int i = 0; i < n; i++)
-            assert_true(batch->notes[i].len <= 100 ||
-                        note_has((size_t)i, big));
+            assert_true(batch->notes[i].len <= 100 || note_has((size_t)i, big));
         /* a note that begins below the bound may end above it */
         assert_true(batch->data_len - batch->notes[n - 1].len < 250);
     }
@@ -242,7 +241,8 @@ static void tells_of_the_end(void **state)
 
 static void tells_producers_to_stop(void **state)
 {
-    sse_stream_options opts = {.size = sizeof(opts), .key = 9,
+    sse_stream_options opts = {.size = sizeof(opts),
+                               .key = 9,
                                .unread_policy_set = 1,
                                .unread_policy = SSE_UNREAD_CANCEL};
     sse_stream        *s, *unread;
@@ -491,8 +491,8 @@ static void waits_as_long_as_anybody_says(void **state)
 /* A heartbeat comes from the hub's thread, on the real clock. */
 static void gets_heartbeats(void **state)
 {
-    sse_hub_options opts = {.size = sizeof(opts), .retry_ms = SSE_NEVER,
-                            .heartbeat_ms = 10};
+    sse_hub_options opts = {
+        .size = sizeof(opts), .retry_ms = SSE_NEVER, .heartbeat_ms = 10};
     sse_subscriber *sub;
     sse_stream     *s;
 
@@ -673,8 +673,7 @@ static void survives_want_of_memory(void)
 
 #ifdef __SANITIZE_THREAD__
 /* A child may start threads. */
-__attribute__((visibility("default"))) const char *
-__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 
 const char *__tsan_default_options(void)
 {
@@ -831,8 +830,8 @@ static unsigned long long blocked_signals(const char *tid)
 static int threads_that_block_all(void)
 {
     /* Two belong to the C library; KILL and STOP cannot be blocked. */
-    const unsigned long long all = ~(3ull << 31 | 1ull << (SIGKILL - 1) |
-                                     1ull << (SIGSTOP - 1));
+    const unsigned long long all =
+        ~(3ull << 31 | 1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1));
     DIR           *dir = opendir("/proc/self/task");
     struct dirent *entry;
     int            n = 0;
@@ -891,8 +890,7 @@ static void asks_for_a_descriptor_in_between(void **state)
         subs[i] = subscribe(s, queues[i], 1, 0);
         while (sse_queue_drain(queues[i], 0, &batch) > 0)
             ;
-        OK(sse_queue_on_wake(queues[i], wake_and_pause,
-                             i == 0 ? s : NULL));
+        OK(sse_queue_on_wake(queues[i], wake_and_pause, i == 0 ? s : NULL));
     }
     pthread_create(&thread, NULL, append_one, s);
     sem_wait(&entered);

@@ -2,6 +2,7 @@
 /* io_server_test.c - the server through real sockets: hooks, owners, framing. */
 #include "support.h"
 
+#include <dirent.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -107,16 +108,14 @@ static void the_hook_decides(void **state)
         const char *method = requests[i].method;
         const char *body = *method == 'P' ? "{\"data\":1}" : NULL;
 
-        assert_int_equal(ask(&p, method, requests[i].target, "X-Refuse: 1\r\n",
-                             body),
-                         403);
+        assert_int_equal(
+            ask(&p, method, requests[i].target, "X-Refuse: 1\r\n", body), 403);
         assert_int_equal(a.verb, requests[i].verb);
         assert_string_equal(a.id, requests[i].id);
         assert_true(*method == 'H' || has(&p, "\"error\":\"forbidden\""));
     }
-    assert_int_equal(ask(&p, "GET", "/api/stream/s/recover", "X-Deny: 1\r\n",
-                         NULL),
-                     403);
+    assert_int_equal(
+        ask(&p, "GET", "/api/stream/s/recover", "X-Deny: 1\r\n", NULL), 403);
     assert_int_equal(ask(&p, "GET", "/api/stream/s/recover",
                          "X-Deny: 1\r\nX-Challenge: 1\r\n", NULL),
                      401);
@@ -126,8 +125,7 @@ static void the_hook_decides(void **state)
     assert_true(has(&p, "\"events\":[]")); /* nothing was done by all that */
     a.count = 0;
     assert_int_equal(ask(&p, "GET", "/health", "X-Refuse: 1\r\n", NULL), 200);
-    assert_int_equal(ask(&p, "OPTIONS", "/api/stream", "X-Refuse: 1\r\n",
-                         NULL),
+    assert_int_equal(ask(&p, "OPTIONS", "/api/stream", "X-Refuse: 1\r\n", NULL),
                      204);
     assert_int_equal(a.count, 0);
     net_close(&p);
@@ -143,8 +141,7 @@ static void open_owned(net_peer *p, asked *a)
     must(sse_server_on_authorize(server.server, authorize, a));
     net_server_run(&server);
     net_open(p, server.port);
-    net_check(ask(p, "POST", "/api/stream", ANN, "{\"streamId\":\"s\"}") ==
-                  201,
+    net_check(ask(p, "POST", "/api/stream", ANN, "{\"streamId\":\"s\"}") == 201,
               "a stream of ann's");
 }
 
@@ -169,9 +166,8 @@ static void owners_streams_are_not_there_for_others(void **state)
     open_owned(&p, &a);
     net_open(&absent, server.port);
     for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++) {
-        assert_int_equal(ask(&p, requests[i][0], requests[i][1], BOB,
-                             requests[i][2]),
-                         404);
+        assert_int_equal(
+            ask(&p, requests[i][0], requests[i][1], BOB, requests[i][2]), 404);
         if (i == 8)
             continue;
         /* It is as if there were none: the same answer, word for word. */
@@ -179,18 +175,16 @@ static void owners_streams_are_not_there_for_others(void **state)
 
         snprintf(target, sizeof(target), "/api/stream/t%s",
                  requests[i][1] + 13);
-        assert_int_equal(ask(&absent, requests[i][0], target, BOB,
-                             requests[i][2]),
-                         404);
+        assert_int_equal(
+            ask(&absent, requests[i][0], target, BOB, requests[i][2]), 404);
         assert_string_equal(p.body, absent.body);
     }
     assert_int_equal(ask(&p, "GET", "/api/stream", BOB, NULL), 200);
     assert_string_equal(p.body, "{\"streams\":[]}");
     assert_int_equal(ask(&p, "GET", "/api/stream", ANN, NULL), 200);
     assert_true(has(&p, "\"streamId\":\"s\""));
-    assert_int_equal(ask(&p, "POST", "/api/stream/s/events", ANN,
-                         "{\"data\":1}"),
-                     202);
+    assert_int_equal(
+        ask(&p, "POST", "/api/stream/s/events", ANN, "{\"data\":1}"), 202);
     assert_int_equal(ask(&p, "POST", "/api/stream/s/complete", ANN, ""), 200);
     assert_int_equal(ask(&p, "GET", "/api/stream/s", ANN, NULL), 200);
     assert_int_equal(ask(&p, "DELETE", "/api/stream/s", ANN, NULL), 204);
@@ -229,9 +223,8 @@ static void nobody_else_takes_an_ended_ones_place(void **state)
     (void)state;
     open_owned(&p, &a);
     assert_int_equal(ask(&p, "POST", "/api/stream/s/complete", ANN, ""), 200);
-    assert_int_not_equal(ask(&p, "POST", "/api/stream", BOB,
-                             "{\"streamId\":\"s\"}"),
-                         201);
+    assert_int_not_equal(
+        ask(&p, "POST", "/api/stream", BOB, "{\"streamId\":\"s\"}"), 201);
     assert_int_equal(ask(&p, "GET", "/api/stream/s/recover", ANN, NULL), 200);
     assert_true(has(&p, "\"status\":\"completed\""));
     net_close(&p);
@@ -353,11 +346,17 @@ static void open_with_streams(void)
 
 static void head_answers_as_get(void **state)
 {
-    static const char *const targets[] = {
-        "/api/stream", "/api/stream/s", "/api/stream/s?last_event_id=x",
-        "/api/stream/s/recover", "/api/stream/e", "/api/stream/nobody",
-        "/api/stream/e?last_event_id=$", "/metrics", "/health", "/nothing",
-        "/api/stream/s/stop"};
+    static const char *const targets[] = {"/api/stream",
+                                          "/api/stream/s",
+                                          "/api/stream/s?last_event_id=x",
+                                          "/api/stream/s/recover",
+                                          "/api/stream/e",
+                                          "/api/stream/nobody",
+                                          "/api/stream/e?last_event_id=$",
+                                          "/metrics",
+                                          "/health",
+                                          "/nothing",
+                                          "/api/stream/s/stop"};
 
     (void)state;
     open_with_streams();
@@ -377,12 +376,12 @@ static void head_of_a_poll_answers_as_get(void **state)
 /* Neither reads the stream: to ask what it is cancels nothing. */
 static void lookers_on_are_no_readers(void **state)
 {
-    static const char *const requests[][2] = {
-        {"HEAD", "/api/stream/s"}, {"GET", "/api/stream/s/recover"}};
-    sse_stream_options opts = {.size = sizeof(opts),
-                               .unread_policy_set = 1,
-                               .unread_policy = SSE_UNREAD_CANCEL};
-    bool               active[2];
+    static const char *const requests[][2] = {{"HEAD", "/api/stream/s"},
+                                              {"GET", "/api/stream/s/recover"}};
+    sse_stream_options       opts = {.size = sizeof(opts),
+                                     .unread_policy_set = 1,
+                                     .unread_policy = SSE_UNREAD_CANCEL};
+    bool                     active[2];
 
     (void)state;
     net_server_new(&server, NULL, NULL);
@@ -392,9 +391,9 @@ static void lookers_on_are_no_readers(void **state)
         sse_stream            *s = create("s", &opts);
         net_peer               p;
 
-        assert_int_equal(net_once(server.port, &p, requests[i][0],
-                                  requests[i][1], "", NULL),
-                         200);
+        assert_int_equal(
+            net_once(server.port, &p, requests[i][0], requests[i][1], "", NULL),
+            200);
         net_free(&p);
         must(sse_stream_get_info(s, &info));
         active[i] = info->state == SSE_STATE_ACTIVE;
@@ -436,8 +435,7 @@ static void takes_requests_in_pieces(void **state)
         usleep(100);
     }
     assert_int_equal(net_answer(&p, false), 202);
-    assert_int_equal(ask(&p, "GET", "/api/stream/s/recover?after=1", "",
-                         NULL),
+    assert_int_equal(ask(&p, "GET", "/api/stream/s/recover?after=1", "", NULL),
                      200);
     for (size_t n = 0; n < sizeof(split_request) - 1; n++) {
         char *at = strstr(p.body, "\"data\":\"hello or\"");
@@ -453,8 +451,7 @@ static void takes_requests_in_pieces(void **state)
 
 static void answers_in_order(void **state)
 {
-    static const char requests[] =
-        GET_HEALTH
+    static const char requests[] = GET_HEALTH
         "POST /api/stream/s/events HTTP/1.1\r\nHost: t\r\n"
         "Content-Length: 10\r\n\r\n{\"data\":2}"
         "GET /api/stream/s?transport=poll&last_event_id=1 HTTP/1.1\r\n"
@@ -539,23 +536,19 @@ static void on_request(sse_request *r, void *user)
 
     (void)user;
     if (len == 6 && memcmp(path, "/hello", 6) == 0) {
-        net_check(sse_request_add_header(r, "X-A", 3, "a\r\nX-B: b", 9) ==
-                      SSE_ERR_INVAL &&
-                      sse_request_add_header(r, "X\nA", 3, "a", 1) ==
-                          SSE_ERR_INVAL &&
-                      sse_request_add_header(r, "X:A", 3, "a", 1) ==
-                          SSE_ERR_INVAL &&
-                      sse_request_add_header(r, "", 0, "a", 1) ==
-                          SSE_ERR_INVAL &&
-                      sse_request_add_header(r, "X-A", 3, "\0", 1) ==
-                          SSE_ERR_INVAL,
-                  "bad headers");
+        net_check(
+            sse_request_add_header(r, "X-A", 3, "a\r\nX-B: b", 9) ==
+                    SSE_ERR_INVAL &&
+                sse_request_add_header(r, "X\nA", 3, "a", 1) == SSE_ERR_INVAL &&
+                sse_request_add_header(r, "X:A", 3, "a", 1) == SSE_ERR_INVAL &&
+                sse_request_add_header(r, "", 0, "a", 1) == SSE_ERR_INVAL &&
+                sse_request_add_header(r, "X-A", 3, "\0", 1) == SSE_ERR_INVAL,
+            "bad headers");
         must(sse_request_add_header(r, "X-A", 3, "fine", 4));
-        net_check(sse_request_respond(r, 200, "a\r\nb", 4, "", 0) ==
-                          SSE_ERR_INVAL &&
-                      sse_request_respond(r, 99, "a", 1, "", 0) ==
-                          SSE_ERR_INVAL,
-                  "bad answers");
+        net_check(
+            sse_request_respond(r, 200, "a\r\nb", 4, "", 0) == SSE_ERR_INVAL &&
+                sse_request_respond(r, 99, "a", 1, "", 0) == SSE_ERR_INVAL,
+            "bad answers");
         path = sse_request_query_value(r, "q", 1, &len);
         must(sse_request_respond(r, 200, "text/plain", 10, path, len));
     } else if (len == 7 && memcmp(path, "/stream", 7) == 0) {
@@ -579,17 +572,15 @@ static void hands_over_other_requests(void **state)
     net_open(&p, server.port);
     post(&p, "/api/stream", "{\"streamId\":\"e\"}");
     post(&p, "/api/stream/e/complete", "");
-    assert_int_equal(ask(&p, "GET", "/hello?a=1&q=x%20%2by+z", "", NULL),
-                     200);
+    assert_int_equal(ask(&p, "GET", "/hello?a=1&q=x%20%2by+z", "", NULL), 200);
     assert_string_equal(p.body, "x +y z");
     assert_string_equal(net_header(&p, "X-A"), "fine");
     assert_string_equal(net_header(&p, "X-B"), "");
     assert_int_equal(ask(&p, "HEAD", "/hello?q=abc", "", NULL), 200);
     assert_string_equal(net_header(&p, "Content-Length"), "3");
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(ask(&p, i ? "POST" : "GET", "/stream", "",
-                             i ? "{}" : NULL),
-                         200);
+        assert_int_equal(
+            ask(&p, i ? "POST" : "GET", "/stream", "", i ? "{}" : NULL), 200);
         assert_string_equal(net_header(&p, "X-A"), "fine");
         assert_string_equal(net_header(&p, "Content-Type"),
                             "text/event-stream");
@@ -610,9 +601,9 @@ static void lives_below_another_prefix(void **state)
     (void)state;
     net_server_new(&server, NULL, NULL);
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-        assert_int_equal(sse_server_set_prefix(server.server, bad[i],
-                                               strlen(bad[i])),
-                         SSE_ERR_INVAL);
+        assert_int_equal(
+            sse_server_set_prefix(server.server, bad[i], strlen(bad[i])),
+            SSE_ERR_INVAL);
     must(sse_server_set_prefix(server.server, "/a/b", 4));
     net_server_run(&server);
     net_open(&p, server.port);
@@ -679,9 +670,9 @@ static void listens_again_after_a_failure(void **state)
     net_server_run(&server);
     net_server_new(&second, NULL, NULL);
     assert_string_equal(sse_server_error_detail(second.server), "");
-    assert_int_equal(sse_server_listen(second.server, "127.0.0.1", 9,
-                                       server.port, NULL),
-                     SSE_ERR_IO);
+    assert_int_equal(
+        sse_server_listen(second.server, "127.0.0.1", 9, server.port, NULL),
+        SSE_ERR_IO);
     assert_string_not_equal(sse_server_error_detail(second.server), "");
     rc = sse_server_listen(second.server, "127.0.0.1", 9, 0, NULL);
     sse_server_free(second.server);
@@ -697,9 +688,9 @@ static void refuses_what_is_no_host(void **state)
     net_server_new(&server, NULL, NULL);
     assert_int_equal(sse_server_listen(server.server, "no host", 7, 0, NULL),
                      SSE_ERR_INVAL);
-    assert_int_equal(sse_server_listen(server.server, "127.0.0.1", 9, 65536,
-                                       NULL),
-                     SSE_ERR_INVAL);
+    assert_int_equal(
+        sse_server_listen(server.server, "127.0.0.1", 9, 65536, NULL),
+        SSE_ERR_INVAL);
     sse_server_free(server.server);
     sse_loop_free(server.loop);
     sse_hub_free(server.hub);
@@ -721,6 +712,36 @@ static void never_run(void **state)
     sse_hub_free(server.hub);
 }
 
+static int count_threads(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    int  n = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+/* After an orderly end nothing is left: not even the thread of the hub. */
+static void leaves_nothing_behind(void **state)
+{
+    int      before = count_threads(), tries = 0;
+    net_peer p;
+
+    (void)state;
+    net_server_new(&server, NULL, NULL);
+    net_server_run(&server);
+    assert_int_equal(net_once(server.port, &p, "POST", "/api/stream", "", NULL),
+                     201);
+    net_free(&p);
+    net_server_stop(&server);
+    while (count_threads() > before && ++tries < 3000)
+        usleep(1000);
+    assert_int_equal(count_threads(), before);
+}
+
 /* ---- Slow readers, over HTTP ---- */
 
 typedef struct jam {
@@ -735,7 +756,8 @@ static void jam_new(jam *j, uint32_t block_timeout_ms)
     sse_hub_options    hub_opts = {.size = sizeof(hub_opts),
                                    .retry_ms = SSE_NEVER,
                                    .block_timeout_ms = block_timeout_ms};
-    sse_stream_options opts = {.size = sizeof(opts), .log_events = 2,
+    sse_stream_options opts = {.size = sizeof(opts),
+                               .log_events = 2,
                                .slow_policy_set = 1,
                                .slow_policy = SSE_SLOW_BLOCK};
 
@@ -768,8 +790,8 @@ static void a_post_waits_for_a_slow_reader(void **state)
 {
     static const char *const targets[] = {"/api/stream/s/events",
                                           "/api/stream/s/complete"};
-    net_peer p;
-    jam      j;
+    net_peer                 p;
+    jam                      j;
 
     (void)state;
     for (int i = 0; i < 2; i++) {
@@ -796,9 +818,8 @@ static void a_post_waits_so_long_and_no_longer(void **state)
     (void)state;
     jam_new(&j, 60);
     net_open(&p, server.port);
-    assert_int_equal(ask(&p, "POST", "/api/stream/s/events", "",
-                         "{\"data\":1}"),
-                     202);
+    assert_int_equal(
+        ask(&p, "POST", "/api/stream/s/events", "", "{\"data\":1}"), 202);
     net_close(&p);
     drained(&j, "event: gap\ndata: {\"from\":1,\"to\":1,\"missed\":1,", 45);
     jam_free(&j);
@@ -844,8 +865,8 @@ static void a_poll_ends_without_a_loss(void **state)
         must(sse_stream_append(s, "", 0, "two", 3, NULL));
         sse_server_close(server.server);
         assert_int_equal(net_answer(&p, false), 200);
-        lost += !has(&p, "\"data\":\"two\"") &&
-                !has(&p, "\"lastEventId\":\"1-");
+        lost +=
+            !has(&p, "\"data\":\"two\"") && !has(&p, "\"lastEventId\":\"1-");
         net_close(&p);
         sse_stream_free(s);
         net_server_join(&server);
@@ -1011,8 +1032,7 @@ static void freed_in_an_authorize_hook(void **state)
 
 #ifdef __SANITIZE_THREAD__
 /* A child may start threads. */
-__attribute__((visibility("default"))) const char *
-__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 
 const char *__tsan_default_options(void)
 {
@@ -1042,6 +1062,7 @@ int main(void)
         cmocka_unit_test(listens_again_after_a_failure),
         cmocka_unit_test(refuses_what_is_no_host),
         cmocka_unit_test(never_run),
+        cmocka_unit_test(leaves_nothing_behind),
         cmocka_unit_test(a_post_waits_for_a_slow_reader),
         cmocka_unit_test(a_post_waits_so_long_and_no_longer),
         cmocka_unit_test(a_waiting_post_may_leave),

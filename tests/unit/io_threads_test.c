@@ -58,8 +58,7 @@ static void *write_events(void *arg)
         size_t   len = 0;
 
         for (int j = 0; j < 3; j++) {
-            int n = snprintf(data + len, sizeof(data) - len, "%d %d", w,
-                             i + j);
+            int n = snprintf(data + len, sizeof(data) - len, "%d %d", w, i + j);
 
             must(sse_stream_append(own, "", 0, data + len, (size_t)n, NULL));
             sizes[j] = (uint32_t)n;
@@ -116,8 +115,8 @@ static void *read_events(void *arg)
     for (int i = 0; i <= WRITERS; i++) {
         sse_subscriber_options opts = {.size = sizeof(opts),
                                        .key = (uint64_t)i,
-                                       .flags = i % 2 ? SSE_SUBSCRIBER_HOLD
-                                                      : 0};
+                                       .flags =
+                                           i % 2 ? SSE_SUBSCRIBER_HOLD : 0};
         sse_stream            *s;
         char                   id[8] = "all";
 
@@ -238,8 +237,8 @@ static void one_act(sse_queue *q, unsigned *random)
             sse_hub_remove(hub, id, 2);
         return;
     case 2:
-        if (sse_stream_new(hub, id, 2, draw(random, 2) ? q : NULL, NULL,
-                           &s) == SSE_OK)
+        if (sse_stream_new(hub, id, 2, draw(random, 2) ? q : NULL, NULL, &s) ==
+            SSE_OK)
             sse_stream_set_owner(s, id, 2);
         break;
     default:
@@ -355,10 +354,9 @@ static void *write_fast(void *arg)
  * time: nothing is lost, as the writers wait. */
 static void writers_wait_for_a_slow_reader(void **state)
 {
-    sse_hub_options        hub_opts = {.size = sizeof(hub_opts),
-                                       .block_timeout_ms = SSE_NEVER};
-    sse_queue_options      q_opts = {.size = sizeof(q_opts),
-                                     .max_note_bytes = 100};
+    sse_hub_options   hub_opts = {.size = sizeof(hub_opts),
+                                  .block_timeout_ms = SSE_NEVER};
+    sse_queue_options q_opts = {.size = sizeof(q_opts), .max_note_bytes = 100};
     sse_subscriber_options opts = {.size = sizeof(opts),
                                    .flags = SSE_SUBSCRIBER_HOLD};
     view                   v = {.seq = 0};
@@ -406,14 +404,16 @@ static bool join_in_time(pthread_t thread)
 
 static long blocked_appends(void)
 {
-    sse_buffer *text;
-    const char *at;
-    long        n;
+    static const char name[] = "\nsse_blocked_appends_total ";
+    sse_buffer       *text;
+    char             *copy;
+    long              n;
 
     must(sse_buffer_new(0, &text));
     must(sse_hub_metrics(hub, text));
-    at = strstr(sse_buffer_data(text), "\nsse_blocked_appends_total ");
-    n = strtol(at + strlen("\nsse_blocked_appends_total "), NULL, 10);
+    copy = strndup(sse_buffer_data(text), sse_buffer_size(text));
+    n = strtol(strstr(copy, name) + sizeof(name) - 1, NULL, 10);
+    free(copy);
     sse_buffer_free(text);
     return n;
 }
@@ -428,8 +428,8 @@ static void *write_one(void *arg)
 
 static void *write_the_end(void *arg)
 {
-    atomic_store(&result, sse_stream_end(arg, SSE_STATE_COMPLETED, "", 0, "",
-                                         0, NULL));
+    atomic_store(&result,
+                 sse_stream_end(arg, SSE_STATE_COMPLETED, "", 0, "", 0, NULL));
     return NULL;
 }
 
@@ -703,8 +703,7 @@ static void a_signal_stops_a_loop(void **state)
 /* The second one ends all at once: a reader that takes nothing stops it not. */
 static void a_second_stop_is_the_last(void **state)
 {
-    sse_server_options opts = {.size = sizeof(opts),
-                               .shutdown_ms = SSE_NEVER};
+    sse_server_options opts = {.size = sizeof(opts), .shutdown_ms = SSE_NEVER};
     static char        data[1 << 20];
     sse_stream        *s;
     net_peer           p;

@@ -142,10 +142,8 @@ static void spreads_keys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(empty_at_first),
-        FAIL_ALLOC_TEST(grows_and_drops),
-        cmocka_unit_test(chains_collisions),
-        cmocka_unit_test(compares_bytes),
+        cmocka_unit_test(empty_at_first),    FAIL_ALLOC_TEST(grows_and_drops),
+        cmocka_unit_test(chains_collisions), cmocka_unit_test(compares_bytes),
         cmocka_unit_test(spreads_keys),
     };
 

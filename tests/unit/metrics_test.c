@@ -108,8 +108,7 @@ static void is_well_formed(void **state)
             while (name_char(line[7 + n]))
                 n++;
             assert_true(strncmp(line + 7, "sse_", 4) == 0);
-            assert_false(strlen(name) == n &&
-                         memcmp(name, line + 7, n) == 0);
+            assert_false(strlen(name) == n && memcmp(name, line + 7, n) == 0);
             memcpy(name, line + 7, n);
             name[n] = '\0';
             continue;

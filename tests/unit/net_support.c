@@ -260,8 +260,8 @@ int net_do(net_peer *p, const char *method, const char *target,
     return net_answer(p, strcmp(method, "HEAD") == 0);
 }
 
-int net_once(uint32_t port, net_peer *p, const char *method,
-             const char *target, const char *headers, const char *body)
+int net_once(uint32_t port, net_peer *p, const char *method, const char *target,
+             const char *headers, const char *body)
 {
     int status;
 

@@ -45,8 +45,7 @@ static int create_as(const char *id, sse__port *producer,
 {
     size_t len = strlen(id);
 
-    return sse__stream_create(&hub, guarded(id, len), len, producer, opts,
-                              out);
+    return sse__stream_create(&hub, guarded(id, len), len, producer, opts, out);
 }
 
 static sse__stream *create(const char *id, sse__port *producer,
@@ -132,12 +131,12 @@ static void creates_once(void **state)
 static void refuses_bad_ids_and_options(void **state)
 {
     static const char *const bad[] = {"a b", "a/b", "\xc3\xa4", "a\n", "?"};
-    sse_stream_options o[] = {
-        {.size = sizeof(o[0]), .flags = 2},
-        {.size = sizeof(o[0]), .slow_policy = 3},
-        {.size = sizeof(o[0]), .unread_policy = 3},
-        {.size = sizeof(o[0]), .slow_policy_set = 2},
-        {.size = 2},
+    sse_stream_options       o[] = {
+              {.size = sizeof(o[0]), .flags = 2},
+              {.size = sizeof(o[0]), .slow_policy = 3},
+              {.size = sizeof(o[0]), .unread_policy = 3},
+              {.size = sizeof(o[0]), .slow_policy_set = 2},
+              {.size = 2},
     };
     char         longest[257];
     sse__stream *s;
@@ -324,11 +323,11 @@ static void refuses_more_than_the_log(void **state)
 
 static void appends_batches_whole_or_not(void **state)
 {
-    sse__new_event events[] = {{"t", 1, "a", 1}, {"", 0, "b", 1},
-                               {"t", 1, "\xff", 1}};
-    sse_event_id   ids[3];
-    sse__stream   *s;
-    char           want[200];
+    sse__new_event events[] = {
+        {"t", 1, "a", 1}, {"", 0, "b", 1}, {"t", 1, "\xff", 1}};
+    sse_event_id ids[3];
+    sse__stream *s;
+    char         want[200];
 
     (void)state;
     open_hub(NULL);
@@ -447,8 +446,7 @@ static void refuses_other_ends(void **state)
 
 static void channels_have_no_end(void **state)
 {
-    sse_hub_options    hub_opts = {.size = sizeof(hub_opts),
-                                   .channel_events = 3};
+    sse_hub_options hub_opts = {.size = sizeof(hub_opts), .channel_events = 3};
     sse_stream_options opts = {.size = sizeof(opts),
                                .flags = SSE_STREAM_CHANNEL};
     sse__stream       *s;
@@ -796,8 +794,7 @@ static void checks_texts(void **state)
     s = create("s", NULL, NULL);
     assert_int_equal(sse__stream_set_owner(s, text, 256), SSE_ERR_TOO_BIG);
     assert_int_equal(sse__stream_set_kind(s, text, 256), SSE_ERR_TOO_BIG);
-    assert_int_equal(sse__stream_set_metadata(s, text, 16385),
-                     SSE_ERR_TOO_BIG);
+    assert_int_equal(sse__stream_set_metadata(s, text, 16385), SSE_ERR_TOO_BIG);
     assert_int_equal(sse__stream_set_owner(s, "\xff", 1), SSE_ERR_UTF8);
     assert_int_equal(sse__stream_set_kind(s, "\xff", 1), SSE_ERR_UTF8);
     assert_int_equal(sse__stream_set_metadata(s, "\xff", 1), SSE_ERR_UTF8);

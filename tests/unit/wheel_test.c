@@ -173,9 +173,9 @@ static void sets_anew_and_drops(void **state)
  * one that another one drops does not come. */
 static void changes_while_firing(void **state)
 {
-    sse__timer  a, b, *t;
-    int64_t     now = START + 100 + TICK;
-    int         fired = 0;
+    sse__timer a, b, *t;
+    int64_t    now = START + 100 + TICK;
+    int        fired = 0;
 
     (void)state;
     sse__timer_init(&a, nothing);

@@ -378,7 +378,7 @@ int sse__stream_stop(sse__stream *s, uint32_t reason)
     if (sse__stream_check_open(s) < 0 || s->stop_reason != SSE_REASON_NONE)
         return SSE_OK;
     if (s->flags & SSE_STREAM_CHANNEL && !s->producer)
-        return SSE_ERR_INVAL;
+        return SSE_OK; /* nobody to tell, and nothing to end */
     s->stop_reason = reason;
     h->progress = true;
     h->counters.stops++;

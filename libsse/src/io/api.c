@@ -94,6 +94,9 @@ static int create(sse_request *r, const creation *c, sse__stream **out)
     if (c->owner.len > SSE__TEXT_MAX || c->kind.len > SSE__TEXT_MAX ||
         c->metadata.len > SSE__METADATA_MAX)
         return SSE_ERR_TOO_BIG;
+    s = sse__hub_find(h, c->id.text, c->id.len);
+    if (s && !sse__request_may(r, s))
+        return SSE_ERR_EXISTS; /* an ended one is still its owner's */
     if (sse__user_is_full(h, c->owner.text, c->owner.len))
         return SSE_ERR_LIMIT;
     rc = sse__stream_create(h, c->id.len ? c->id.text : "", c->id.len, NULL,

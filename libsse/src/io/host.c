@@ -34,7 +34,7 @@ int64_t sse__clock_wall_ms(void)
 
 /* A page that the kernel clears in a child, so that a child can tell without
  * a system call, a handler or a global. */
-static const uint32_t *map_parent_mark(void)
+static uint32_t *map_parent_mark(void)
 {
     uint32_t *page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -58,6 +58,7 @@ static void init_locks(sse_hub *hub)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&hub->timer, &attr);
     pthread_cond_init(&hub->progress, &attr);
+    pthread_cond_init(&hub->signalled, &attr);
     pthread_condattr_destroy(&attr);
 }
 
@@ -95,7 +96,7 @@ int sse_hub_new(const sse_hub_options *opts, sse_hub **out)
 
 static bool forked(const sse_hub *hub)
 {
-    return hub->started && *hub->parent == 0;
+    return atomic_load(&hub->bound) && *hub->parent == 0;
 }
 
 static void stop_thread(sse_hub *hub)
@@ -112,8 +113,9 @@ static void destroy(sse_hub *hub)
     sse__hub_free(&hub->core);
     pthread_cond_destroy(&hub->timer);
     pthread_cond_destroy(&hub->progress);
+    pthread_cond_destroy(&hub->signalled);
     pthread_mutex_destroy(&hub->lock);
-    munmap((void *)(uintptr_t)hub->parent, sizeof(*hub->parent));
+    munmap(hub->parent, sizeof(*hub->parent));
     sse__free(hub);
 }
 
@@ -156,9 +158,8 @@ static void unlock_and_wake(sse_hub *hub)
 {
     sse__door *doors[WAKES_AT_ONCE];
     sse__link *wakes = &hub->core.wakes;
-    bool       more;
 
-    do {
+    while (!sse__list_empty(wakes)) {
         size_t n = 0;
 
         while (n < WAKES_AT_ONCE && !sse__list_empty(wakes)) {
@@ -166,17 +167,17 @@ static void unlock_and_wake(sse_hub *hub)
 
             sse__list_drop(&port->wake_link);
             doors[n] = SSE__OWNER(port, sse__door, port);
-            sse__door_ref(doors[n++]);
+            doors[n++]->signals++;
         }
-        more = !sse__list_empty(wakes);
         pthread_mutex_unlock(&hub->lock);
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++)
             doors[i]->signal(doors[i]);
-            sse__door_unref(doors[i]);
-        }
-        if (more)
-            pthread_mutex_lock(&hub->lock);
-    } while (more);
+        pthread_mutex_lock(&hub->lock);
+        for (size_t i = 0; i < n; i++)
+            doors[i]->signals--;
+        pthread_cond_broadcast(&hub->signalled);
+    }
+    pthread_mutex_unlock(&hub->lock);
 }
 
 void sse__hub_leave(sse_hub *hub)
@@ -236,6 +237,12 @@ static void *run(void *arg)
     return NULL;
 }
 
+void sse__hub_bind(sse_hub *hub)
+{
+    *hub->parent = 1;
+    atomic_store(&hub->bound, true);
+}
+
 /* Signals belong to the program: none is ever handled on this thread. */
 int sse__hub_start(sse_hub *hub)
 {
@@ -244,6 +251,7 @@ int sse__hub_start(sse_hub *hub)
 
     if (hub->started)
         return SSE_OK;
+    sse__hub_bind(hub);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     rc = pthread_create(&hub->thread, NULL, run, hub);
@@ -289,5 +297,7 @@ void sse__door_close(sse__door *d)
         return;
     sse__port_free(&d->port);
     d->port.armed = false;
+    while (d->signals > 0)
+        pthread_cond_wait(&d->hub->signalled, &d->hub->lock);
     sse__hub_leave(d->hub);
 }

@@ -17,14 +17,17 @@ struct sse_hub {
     pthread_mutex_t lock;
     pthread_cond_t  timer;       /* the thread must look at the wheel       */
     pthread_cond_t  progress;    /* for appends that wait on slow readers   */
+    pthread_cond_t  signalled;   /* for doors that wait to close            */
     pthread_t       thread;
     int64_t         wakes_at_ms; /* when the thread looks next              */
     uint32_t        waiting;     /* appends that wait                       */
-    atomic_bool     started;     /* the thread runs                         */
+    atomic_bool     bound;       /* a thread or a descriptor ties it to a
+                                  * process                                 */
+    bool            started;     /* the thread runs                         */
     bool            stopping;
     bool            orphan;      /* nobody else is left: the thread frees it */
     atomic_uint     refs;
-    const uint32_t *parent;      /* 1 here, 0 in a child after fork()       */
+    uint32_t       *parent;      /* 1 here, 0 in a child after fork()       */
 };
 
 /* A port that can be woken from any thread, after the lock is gone. */
@@ -32,6 +35,7 @@ typedef struct sse__door {
     sse__port   port;
     sse_hub    *hub;             /* counted                                 */
     atomic_uint refs;
+    uint32_t    signals;         /* under way; under the hub's lock         */
     void (*signal)(struct sse__door *door); /* any thread, without the lock */
     void (*destroy)(struct sse__door *door);
 } sse__door;
@@ -47,6 +51,9 @@ void sse__hub_ref(sse_hub *hub);
 /* Starts the thread, if it does not run. With the lock. SSE_OK, SSE_ERR_IO. */
 int sse__hub_start(sse_hub *hub);
 
+/* Ties the hub to this process. With the lock. */
+void sse__hub_bind(sse_hub *hub);
+
 /* Waits for a reader's progress, or until `deadline_ms`. With the lock. False
  * when the time is over. */
 bool sse__hub_wait_progress(sse_hub *hub, int64_t deadline_ms);
@@ -57,7 +64,8 @@ void sse__door_init(sse__door *d, sse_hub *hub,
 void sse__door_ref(sse__door *d);
 void sse__door_unref(sse__door *d); /* without the lock */
 
-/* Closes its subscribers; no signal is begun after this. */
+/* Closes its subscribers; no signal is begun after this, and none is under
+ * way when it returns. */
 void sse__door_close(sse__door *d);
 
 #endif

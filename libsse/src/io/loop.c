@@ -2,6 +2,9 @@
 /* loop.c - libuv's loop: run, stop, wake. */
 #include "loop.h"
 
+#include <errno.h>
+#include <signal.h>
+
 #include "../core/alloc.h"
 #include "server.h"
 
@@ -119,14 +122,48 @@ void sse_loop_free(sse_loop *loop)
         sse__loop_unref(loop);
 }
 
+/* A write to a reader that is gone raises SIGPIPE, which would end a program
+ * that does not expect it. It is held back on this thread while the loop runs,
+ * and what came of it is taken back before the program gets its mask again. */
+typedef struct pipe_guard {
+    sigset_t old;
+    bool     pending; /* one was there before */
+} pipe_guard;
+
+static void guard_pipe(pipe_guard *g)
+{
+    sigset_t set;
+
+    sigpending(&set);
+    g->pending = sigismember(&set, SIGPIPE);
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &set, &g->old);
+}
+
+static void release_pipe(const pipe_guard *g)
+{
+    const struct timespec now = {0, 0};
+    sigset_t              set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    while (!g->pending && sigtimedwait(&set, NULL, &now) < 0 && errno == EINTR)
+        ;
+    pthread_sigmask(SIG_SETMASK, &g->old, NULL);
+}
+
 int sse_loop_run(sse_loop *loop)
 {
-    int rc;
+    pipe_guard guard;
+    int        rc;
 
+    guard_pipe(&guard);
     loop->bell->thread = pthread_self();
     atomic_store(&loop->bell->running, true);
     rc = uv_run(&loop->uv, UV_RUN_DEFAULT);
     atomic_store(&loop->bell->running, false);
+    release_pipe(&guard);
     return rc < 0 ? SSE_ERR_IO : SSE_OK;
 }
 

@@ -89,6 +89,15 @@ void sse_queue_free(sse_queue *q)
     sse__door_unref(&q->door);
 }
 
+/* Something may have come before there was a way to tell. */
+static void wake_again(sse_queue *q)
+{
+    sse__port *port = &q->door.port;
+
+    if (!port->armed && sse__list_empty(&port->wake_link))
+        sse__list_add(&q->door.hub->core.wakes, &port->wake_link);
+}
+
 int sse_queue_fd(sse_queue *q)
 {
     int fd = atomic_load(&q->fd);
@@ -104,8 +113,8 @@ int sse_queue_fd(sse_queue *q)
         return rc;
     }
     atomic_store(&q->fd, fd);
-    if (!q->door.port.armed) /* something came before the descriptor did */
-        sse__list_add(&q->door.hub->core.wakes, &q->door.port.wake_link);
+    sse__hub_bind(q->door.hub);
+    wake_again(q);
     sse__hub_leave(q->door.hub);
     return fd;
 }
@@ -118,6 +127,7 @@ int sse_queue_on_wake(sse_queue *q, void (*wake)(void *user), void *user)
         return rc;
     q->on_wake = wake;
     q->user = user;
+    wake_again(q);
     sse__hub_leave(q->door.hub);
     return SSE_OK;
 }
@@ -154,8 +164,8 @@ static void copy_take(sse_queue *q, sse__take *take)
     sse__take_drop(take);
 }
 
-/* Takes what one subscriber has: one or two notes. */
-static int drain_subscriber(sse_queue *q, sse__subscriber *core)
+/* Takes what one subscriber has: one or two notes, `room` at most. */
+static int drain_subscriber(sse_queue *q, sse__subscriber *core, size_t room)
 {
     sse_subscriber *sub = SSE__OWNER(core, sse_subscriber, core);
     size_t          need = sse__subscriber_need(core, q->opts.max_note_bytes);
@@ -170,7 +180,10 @@ static int drain_subscriber(sse_queue *q, sse__subscriber *core)
     copy_take(q, &take);
     if (take.bytes > 0)
         add_note(q, SSE_NOTE_BYTES, 0, sub->key, take.bytes);
-    if (take.end != SSE_REASON_NONE) {
+    if (take.end != SSE_REASON_NONE && take.bytes > 0 && room == 1) {
+        core->end = take.end; /* it is told with the next drain */
+        sse__subscriber_give(core);
+    } else if (take.end != SSE_REASON_NONE) {
         add_note(q, SSE_NOTE_END, take.end, sub->key, 0);
         sse__subscriber_close(core);
     } else if (take.bytes > 0 && sub->flags & SSE_SUBSCRIBER_HOLD) {
@@ -191,10 +204,10 @@ static int drain_all(sse_queue *q, uint32_t max)
         add_note(q, SSE_NOTE_WAKE, 0, 0, 0);
     while (q->batch.note_count < max && (s = sse__port_take_stop(port)))
         add_note(q, SSE_NOTE_STOP, s->stop_reason, s->key, 0);
-    while (q->batch.note_count + 1 < max &&
+    while (q->batch.note_count < max &&
            q->data.len < q->opts.max_batch_bytes &&
            (sub = sse__port_take(port)))
-        if (drain_subscriber(q, sub) < 0)
+        if (drain_subscriber(q, sub, max - q->batch.note_count) < 0)
             return q->batch.note_count ? SSE_OK : SSE_ERR_NOMEM;
     return SSE_OK;
 }
@@ -231,7 +244,8 @@ int sse_queue_drain(sse_queue *q, uint32_t max_notes, const sse_batch **out)
     int      rc;
 
     *out = NULL;
-    max = max < 2 ? 2 : max > NOTES_MAX ? NOTES_MAX : max;
+    if (max > NOTES_MAX)
+        max = NOTES_MAX;
     if (reserve_notes(q, max) < 0)
         return SSE_ERR_NOMEM;
     q->batch = (sse_batch){.notes = q->notes};

@@ -30,7 +30,10 @@ static bool is_poll(sse_request *r)
     return len == 4 && memcmp(how, "poll", 4) == 0;
 }
 
-static int subscribe(sse_request *r, bool poll)
+/* What a request wants of a stream. */
+typedef enum wanted { STREAM, POLL, LOOK } wanted;
+
+static int subscribe(sse_request *r, wanted how)
 {
     sse__conn             *c = r->conn;
     sse_server            *s = c->server;
@@ -40,13 +43,15 @@ static int subscribe(sse_request *r, bool poll)
     sse__stream           *stream;
     int                    rc;
 
-    if (poll)
+    if (how == POLL)
         opts.heartbeat_ms = opts.retry_ms = SSE_NEVER;
     if ((rc = sse__hub_enter(s->hub)) < 0)
         return rc;
     stream = sse__hub_find(&s->hub->core, r->id.data, r->id.len);
     if (!stream || !sse__request_may(r, stream))
         rc = SSE_ERR_NOT_FOUND;
+    else if (how == LOOK)
+        rc = sse__subscriber_look(&c->sub, stream, cursor, cursor_len);
     else
         rc = sse__subscriber_open(&c->sub, stream, &s->door->door.port,
                                   cursor, cursor_len, &opts);
@@ -129,86 +134,6 @@ static bool send_take(sse__conn *c, sse__take *t)
     return false;
 }
 
-/* ---- Answering ---- */
-
-/* A HEAD subscribes only to find out what a GET would answer. */
-static void answer_head(sse_request *r)
-{
-    sse__conn *c = r->conn;
-
-    sse__conn_unsubscribe(c);
-    if (sse__respond_stream_head(r, r->id.data, r->id.len) < 0) {
-        sse__conn_close(c);
-        return;
-    }
-    sse__conn_write(c, c->server->head.data, c->server->head.len);
-    sse__conn_answered(c);
-}
-
-/* The head goes out with the first bytes of the body, in one write. */
-static void start_stream(sse_request *r)
-{
-    sse__conn *c = r->conn;
-    sse__take  take;
-
-    if (sse__respond_stream_head(r, r->id.data, r->id.len) < 0 ||
-        sse__hub_enter(c->server->hub) < 0) {
-        sse__conn_close(c);
-        return;
-    }
-    sse__subscriber_take_now(&c->sub, SSE__WRITE_MAX, &take);
-    sse__hub_leave(c->server->hub);
-    sse__timer_drop(&c->timer);
-    c->state = SSE__CONN_STREAMING;
-    c->goodbye = false;
-    sse__request_free(r);
-    c->request = NULL;
-    if (send_take(c, &take))
-        give_back(c);
-}
-
-/* A HEAD waits for nothing. */
-static void start_poll(sse_request *r)
-{
-    sse__conn  *c = r->conn;
-    sse_server *s = c->server;
-    bool        head = r->parser.method == HTTP_HEAD;
-
-    s->counters.polls++;
-    c->state = SSE__CONN_POLLING;
-    sse__server_set_timer(s, &c->timer, head ? 0 : s->opts.poll_timeout_ms);
-    sse__server_flush_soon(s);
-}
-
-void sse__reader_start(sse_request *r)
-{
-    sse__conn *c = r->conn;
-    bool       poll = is_poll(r);
-    int        rc = c->server->closing ? SSE_ERR_CLOSED : subscribe(r, poll);
-
-    if (rc == SSE_ERR_ENDED)
-        sse__respond_empty(r, 204);
-    else if (rc < 0)
-        sse__respond_err(r, rc);
-    else if (poll)
-        start_poll(r);
-    else if (r->parser.method == HTTP_HEAD)
-        answer_head(r);
-    else
-        start_stream(r);
-}
-
-int sse_request_respond_stream(sse_request *r, sse_stream *s)
-{
-    if (r->answered || s->hub != r->conn->server->hub)
-        return SSE_ERR_INVAL;
-    r->id.len = 0;
-    if (sse__buf_add(&r->id, s->core->id, s->core->node.key_len) < 0)
-        return SSE_ERR_NOMEM;
-    sse__reader_start(r);
-    return SSE_OK;
-}
-
 /* ---- Long poll ---- */
 
 static void poll_answer(sse__conn *c, const sse_event_id *last, int rc,
@@ -258,19 +183,111 @@ static void poll_gone(sse__conn *c)
     sse__respond_err(c->request, SSE_ERR_NOT_FOUND);
 }
 
+/* Answers with what there is now. */
+static void poll_now(sse__conn *c)
+{
+    sse_hub     *hub = c->server->hub;
+    sse_event_id newest;
+    uint32_t     state;
+    sse__take    take;
+
+    if (sse__hub_enter(hub) < 0) {
+        sse__conn_close(c);
+        return;
+    }
+    sse__subscriber_take_now(&c->sub, SSE__WRITE_MAX, &take);
+    sse__stream_last_id(c->sub.stream, &newest);
+    state = c->sub.stream->state;
+    sse__hub_leave(hub);
+    if (take.end == SSE_REASON_REMOVED)
+        poll_gone(c);
+    else
+        poll_done(c, &take, &newest, state);
+}
+
 void sse__reader_poll_timeout(sse__conn *c)
 {
-    sse_event_id newest = {0};
-    uint32_t     state = SSE_STATE_ACTIVE;
+    poll_now(c);
+}
 
-    if (sse__hub_enter(c->server->hub) < 0)
+/* ---- Answering ---- */
+
+/* A HEAD only looks what a GET would be answered. */
+static void answer_head(sse_request *r)
+{
+    sse__conn *c = r->conn;
+
+    if (sse__respond_stream_head(r, r->id.data, r->id.len) < 0) {
+        sse__conn_close(c);
         return;
-    if (sse__subscriber_is_open(&c->sub)) {
-        sse__stream_last_id(c->sub.feed->stream, &newest);
-        state = c->sub.feed->stream->state;
     }
+    sse__conn_write(c, c->server->head.data, c->server->head.len);
+    sse__conn_answered(c);
+}
+
+/* The head goes out with the first bytes of the body, in one write. */
+static void start_stream(sse_request *r)
+{
+    sse__conn *c = r->conn;
+    sse__take  take;
+
+    if (sse__respond_stream_head(r, r->id.data, r->id.len) < 0 ||
+        sse__hub_enter(c->server->hub) < 0) {
+        sse__conn_close(c);
+        return;
+    }
+    sse__subscriber_take_now(&c->sub, SSE__WRITE_MAX, &take);
     sse__hub_leave(c->server->hub);
-    poll_done(c, NULL, &newest, state);
+    sse__timer_drop(&c->timer);
+    c->state = SSE__CONN_STREAMING;
+    c->goodbye = false;
+    sse__request_free(r);
+    c->request = NULL;
+    if (send_take(c, &take))
+        give_back(c);
+}
+
+static void start_poll(sse_request *r)
+{
+    sse__conn  *c = r->conn;
+    sse_server *s = c->server;
+
+    s->counters.polls++;
+    c->state = SSE__CONN_POLLING;
+    sse__server_set_timer(s, &c->timer, s->opts.poll_timeout_ms);
+    sse__server_flush_soon(s);
+}
+
+void sse__reader_start(sse_request *r)
+{
+    wanted how = r->parser.method == HTTP_HEAD ? LOOK
+                 : is_poll(r)                  ? POLL
+                                               : STREAM;
+    int    rc = r->conn->server->closing ? SSE_ERR_CLOSED : subscribe(r, how);
+
+    if (rc == SSE_ERR_ENDED)
+        sse__respond_empty(r, 204);
+    else if (rc < 0)
+        sse__respond_err(r, rc);
+    else if (how == POLL)
+        start_poll(r);
+    else if (how == STREAM)
+        start_stream(r);
+    else if (is_poll(r)) /* a HEAD waits for nothing */
+        poll_now(r->conn);
+    else
+        answer_head(r);
+}
+
+int sse_request_respond_stream(sse_request *r, sse_stream *s)
+{
+    if (r->answered || s->hub != r->conn->server->hub)
+        return SSE_ERR_INVAL;
+    r->id.len = 0;
+    if (sse__buf_add(&r->id, s->core->id, s->core->node.key_len) < 0)
+        return SSE_ERR_NOMEM;
+    sse__reader_start(r);
+    return SSE_OK;
 }
 
 /* ---- The flush ---- */
@@ -306,7 +323,7 @@ void sse__reader_flush(sse_server *s)
     while (takes++ < TAKES_PER_FLUSH && (sub = sse__port_take(port))) {
         sse__conn   *c = SSE__OWNER(sub, sse__conn, sub);
         sse_event_id newest = {0};
-        uint32_t     state = sub->feed->stream->state;
+        uint32_t     state = sub->stream->state;
         sse__take    take;
 
         if (c->out) { /* the head is under way: its end gives it back */
@@ -314,7 +331,7 @@ void sse__reader_flush(sse_server *s)
         }
         sse__subscriber_take(sub, SSE__WRITE_MAX, &take);
         if (c->state == SSE__CONN_POLLING)
-            sse__stream_last_id(sub->feed->stream, &newest);
+            sse__stream_last_id(sub->stream, &newest);
         pthread_mutex_unlock(&s->hub->lock);
         if (deliver(c, &take, &newest, state)) {
             pthread_mutex_lock(&s->hub->lock);

@@ -317,8 +317,11 @@ static int resolve(sse_server *s, const char *host, uint32_t port,
     snprintf(service, sizeof(service), "%u", port);
     rc = uv_getaddrinfo(&s->loop->uv, &req, NULL, host[0] ? host : NULL,
                         service, &hints);
-    if (rc < 0)
-        return fail(s, host, rc);
+    if (rc < 0) {
+        fail(s, host, rc);
+        return rc == UV_EAI_NONAME || rc == UV_EAI_NODATA ? SSE_ERR_INVAL
+                                                          : SSE_ERR_IO;
+    }
     memcpy(out, req.addrinfo->ai_addr, req.addrinfo->ai_addrlen);
     uv_freeaddrinfo(req.addrinfo);
     return SSE_OK;
@@ -556,9 +559,11 @@ void sse_server_free(sse_server *s)
         return;
     loop = s->loop;
     sse__loop_ref(loop);
-    s->freed = true;
     sse__server_cut(s);
-    if (!sse__bell_is_here(loop->bell))
+    s->freed = true;
+    if (s->open_handles == 0 && s->conn_count == 0)
+        destroy(s);
+    else if (!sse__bell_is_here(loop->bell))
         for (int turn = 0; turn < 2; turn++)
             uv_run(&loop->uv, UV_RUN_NOWAIT);
     sse__loop_unref(loop);

@@ -69,9 +69,9 @@ sse_stream *sse__stream_handle(sse_hub *hub, sse__stream *core)
     return s;
 }
 
-static sse__port *port_of(sse_queue *q)
+static sse__door *door_of(sse_queue *q)
 {
-    return q ? &((sse__door *)(void *)q)->port : NULL; /* its first member */
+    return (sse__door *)(void *)q; /* its first member */
 }
 
 int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
@@ -82,10 +82,13 @@ int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
     int          rc;
 
     *out = NULL;
+    if (producer && door_of(producer)->hub != hub)
+        return SSE_ERR_INVAL;
     if ((rc = sse__hub_enter(hub)) < 0)
         return rc;
     if ((rc = sse__hub_start(hub)) == SSE_OK)
-        rc = sse__stream_create(&hub->core, id, id_len, port_of(producer),
+        rc = sse__stream_create(&hub->core, id, id_len,
+                                producer ? &door_of(producer)->port : NULL,
                                 opts, &core);
     if (rc == SSE_OK && !(*out = sse__stream_handle(hub, core))) {
         sse__stream_remove(core);
