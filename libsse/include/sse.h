@@ -203,13 +203,13 @@ typedef enum sse_unread_policy {
 typedef struct sse_hub_options {
     uint32_t size;                 /* sizeof(sse_hub_options)               */
     uint32_t flags;                /* reserved, must be 0                   */
-    uint32_t max_streams;          /* 0: 100000                             */
+    uint32_t max_streams;          /* kept, ended ones too; 0: 100000       */
     uint32_t max_streams_per_user; /* active ones; 0: 1000                  */
     uint32_t max_subscribers;      /* 0: 100000                             */
     uint32_t max_event_bytes;      /* data of one event; 0: 1 MiB           */
     uint32_t log_events;           /* 0: 10000                              */
     uint32_t log_bytes;            /* 0: 4 MiB                              */
-    uint32_t log_age_ms;           /* 0: 1 h                                */
+    uint32_t log_age_ms;           /* whatever the policies; 0: 1 h         */
     uint32_t channel_events;       /* log_events of channels; 0: 1000       */
     uint32_t stream_ttl_ms;        /* without an event; 0: 1 h              */
     uint32_t completion_ttl_ms;    /* kept after the end; 0: 5 min          */
@@ -508,7 +508,7 @@ typedef struct sse_server_options {
     uint32_t flags;                    /* reserved, must be 0               */
     uint32_t max_connections;          /* 0: 100000                         */
     uint32_t max_connections_per_user; /* with an authorize hook; 0: 1000   */
-    uint32_t max_head_bytes;           /* 0: 16 KiB                         */
+    uint32_t max_head_bytes;           /* at most 80 KiB; 0: 16 KiB         */
     uint32_t max_body_bytes;           /* 0: 16 MiB                         */
     uint32_t head_timeout_ms;          /* to send a head; 0: 10 s           */
     uint32_t body_timeout_ms;          /* without a body byte; 0: 30 s      */
@@ -523,7 +523,8 @@ SSE_API int  sse_server_new(sse_loop *loop, sse_hub *hub,
 SSE_API void sse_server_free(sse_server *s); /* cuts its connections        */
 
 /* Paths begin with this; "/api/stream" unless set. Returns SSE_OK,
- * SSE_ERR_NOMEM or SSE_ERR_INVAL. Before listen. */
+ * SSE_ERR_NOMEM, SSE_ERR_TOO_BIG past 4096 bytes, or SSE_ERR_INVAL. Before
+ * listen. */
 SSE_API int sse_server_set_prefix(sse_server *s, const char *prefix,
                                   size_t len);
 
@@ -538,8 +539,8 @@ SSE_API int sse_server_add_origin(sse_server *s, const char *origin,
 SSE_API int sse_server_listen(sse_server *s, const char *host, size_t host_len,
                               uint32_t port, uint32_t *out_port);
 
-/* Begins an orderly end: no new connections; producers on queues are told
- * SSE_REASON_SHUTDOWN; readers get a `retry` with jitter and a complete
+/* Begins an orderly end: no new connections; producers on queues of the whole
+ * hub are told SSE_REASON_SHUTDOWN; readers get a `retry` with jitter and a complete
  * response; after shutdown_ms at most, everything is closed. Any thread. */
 SSE_API void sse_server_close(sse_server *s);
 
@@ -568,7 +569,8 @@ SSE_API const char *sse_request_query_value(sse_request *r, const char *name,
 SSE_API int sse_request_set_user(sse_request *r, const char *user, size_t len);
 
 /* Adds a header to the answer, before it is given. Returns SSE_OK,
- * SSE_ERR_NOMEM, or SSE_ERR_INVAL for a name or value with a line end. */
+ * SSE_ERR_NOMEM, SSE_ERR_TOO_BIG past 16 KiB of them, or SSE_ERR_INVAL for a
+ * name or value with a line end. */
 SSE_API int sse_request_add_header(sse_request *r, const char *name,
                                    size_t name_len, const char *value,
                                    size_t value_len);

@@ -33,7 +33,7 @@ static size_t feed(sse_request *r, const uint8_t *data, size_t len, size_t cut)
     size_t used = 0;
 
     while (used < len && !r->complete && r->status == 0) {
-        size_t piece = used < cut ? cut - used : len - used;
+        size_t piece = (used < cut && cut < len ? cut : len) - used;
         size_t n = sse__request_feed(r, (const char *)data + used, piece);
 
         check(n <= piece);

@@ -411,7 +411,9 @@ static long blocked_appends(void)
 
     must(sse_buffer_new(0, &text));
     must(sse_hub_metrics(hub, text));
-    copy = strndup(sse_buffer_data(text), sse_buffer_size(text));
+    copy = calloc(1, sse_buffer_size(text) + 1);
+    assert_non_null(copy);
+    memcpy(copy, sse_buffer_data(text), sse_buffer_size(text));
     n = strtol(strstr(copy, name) + sizeof(name) - 1, NULL, 10);
     free(copy);
     sse_buffer_free(text);

@@ -144,8 +144,7 @@ static void apply_options(sse__stream *s, const sse_stream_options *o)
                   sse__option(o->log_age_ms, d->log_age_ms));
 }
 
-/* 26 letters and digits: 128 random bits would be more than the generator
- * gives, so this takes two draws of 64. */
+/* 24 letters and digits: 120 random bits, of two draws. */
 static size_t make_id(sse__hub *h, char *out)
 {
     static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";

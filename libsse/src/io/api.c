@@ -278,7 +278,7 @@ static int add_terminal(sse__buf *out, const sse__stream *stream)
     sse__take       take = {.prefix_len = 0};
     sse_parser     *p;
     const sse_item *item;
-    int             rc = sse_parser_new(NULL, &p);
+    int             rc = sse__events_parser(&p);
 
     if (rc < 0)
         return rc;

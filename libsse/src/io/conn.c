@@ -205,6 +205,7 @@ void sse__conn_close(sse__conn *c)
     if (c->state == SSE__CONN_CLOSED)
         return;
     c->state = SSE__CONN_CLOSED;
+    c->server->admitted -= c->admitted;
     sse__conn_unsubscribe(c);
     sse__timer_drop(&c->timer);
     sse__list_drop(&c->link);
@@ -483,8 +484,11 @@ void sse__conn_accept(sse_server *s)
         return;
     }
     s->counters.connections++;
-    if (s->conn_count > s->opts.max_connections)
+    if (s->admitted >= s->opts.max_connections) {
         refuse_connection(c);
-    else
-        sse__server_set_timer(s, &c->timer, s->opts.head_timeout_ms);
+        return;
+    }
+    c->admitted = true;
+    s->admitted++;
+    sse__server_set_timer(s, &c->timer, s->opts.head_timeout_ms);
 }

@@ -67,14 +67,20 @@ static int add_bytes(sse__buf *out, sse_parser *p, const char *data,
     return rc;
 }
 
+int sse__events_parser(sse_parser **out)
+{
+    sse_parser_options opts = {.size = sizeof(opts),
+                               .max_line_bytes = UINT64_MAX,
+                               .max_event_bytes = UINT64_MAX};
+
+    return sse_parser_new(&opts, out);
+}
+
 int sse__events_add(sse__buf *out, const sse__take *take, sse_event_id *last,
                     bool *first)
 {
-    sse_parser_options opts = {.size = sizeof(opts),
-                               .max_line_bytes = UINT32_MAX,
-                               .max_event_bytes = UINT32_MAX};
-    sse_parser        *p;
-    int                rc = sse_parser_new(&opts, &p);
+    sse_parser *p;
+    int         rc = sse__events_parser(&p);
 
     if (rc < 0)
         return rc;

@@ -34,10 +34,10 @@ int64_t sse__clock_wall_ms(void)
 
 /* A page that the kernel clears in a child, so that a child can tell without
  * a system call, a handler or a global. */
-static uint32_t *map_parent_mark(void)
+static atomic_uint *map_parent_mark(void)
 {
-    uint32_t *page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    atomic_uint *page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (page == MAP_FAILED)
         return NULL;
@@ -45,7 +45,7 @@ static uint32_t *map_parent_mark(void)
         munmap(page, sizeof(*page));
         return NULL;
     }
-    *page = 1;
+    atomic_init(page, 1);
     return page;
 }
 
@@ -96,7 +96,7 @@ int sse_hub_new(const sse_hub_options *opts, sse_hub **out)
 
 static bool forked(const sse_hub *hub)
 {
-    return atomic_load(&hub->bound) && *hub->parent == 0;
+    return atomic_load(&hub->bound) && atomic_load(hub->parent) == 0;
 }
 
 static void stop_thread(sse_hub *hub)
@@ -239,7 +239,7 @@ static void *run(void *arg)
 
 void sse__hub_bind(sse_hub *hub)
 {
-    *hub->parent = 1;
+    atomic_store(hub->parent, 1);
     atomic_store(&hub->bound, true);
 }
 

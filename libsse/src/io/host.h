@@ -27,7 +27,7 @@ struct sse_hub {
     bool            stopping;
     bool            orphan;      /* nobody else is left: the thread frees it */
     atomic_uint     refs;
-    uint32_t       *parent;      /* 1 here, 0 in a child after fork()       */
+    atomic_uint    *parent;      /* 1 here, 0 in a child after fork()       */
 };
 
 /* A port that can be woken from any thread, after the lock is gone. */

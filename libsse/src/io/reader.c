@@ -33,6 +33,17 @@ static bool is_poll(sse_request *r)
 /* What a request wants of a stream. */
 typedef enum wanted { STREAM, POLL, LOOK } wanted;
 
+/* What a subscription would come to. */
+static int look(sse__conn *c, sse__stream *s, const char *cursor, size_t len)
+{
+    const sse__hub *h = s->hub;
+    int             rc = sse__subscriber_look(&c->sub, s, cursor, len);
+
+    if (rc == SSE_OK && h->counters.subscribers >= h->opts.max_subscribers)
+        return SSE_ERR_LIMIT;
+    return rc;
+}
+
 static int subscribe(sse_request *r, wanted how)
 {
     sse__conn             *c = r->conn;
@@ -51,7 +62,7 @@ static int subscribe(sse_request *r, wanted how)
     if (!stream || !sse__request_may(r, stream))
         rc = SSE_ERR_NOT_FOUND;
     else if (how == LOOK)
-        rc = sse__subscriber_look(&c->sub, stream, cursor, cursor_len);
+        rc = look(c, stream, cursor, cursor_len);
     else
         rc = sse__subscriber_open(&c->sub, stream, &s->door->door.port,
                                   cursor, cursor_len, &opts);
@@ -312,14 +323,14 @@ static bool deliver(sse__conn *c, sse__take *t, sse_event_id *newest,
 
 /* Each reader that has something gets all of it in one write, one after the
  * other. The lock is held to take, not to write. */
-void sse__reader_flush(sse_server *s)
+bool sse__reader_flush(sse_server *s)
 {
     sse__port       *port = &s->door->door.port;
     sse__subscriber *sub = NULL;
     int              takes = 0;
 
     if (sse__hub_enter(s->hub) < 0)
-        return;
+        return false;
     while (takes++ < TAKES_PER_FLUSH && (sub = sse__port_take(port))) {
         sse__conn   *c = SSE__OWNER(sub, sse__conn, sub);
         sse_event_id newest = {0};
@@ -343,6 +354,7 @@ void sse__reader_flush(sse_server *s)
     if (!sub)
         port->armed = true;
     sse__hub_leave(s->hub);
+    return sub != NULL;
 }
 
 /* ---- Goodbye ---- */

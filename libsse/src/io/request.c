@@ -215,9 +215,10 @@ void sse__request_free(sse_request *r)
     sse__free(r);
 }
 
-/* Whether a line of the head begins with white space: a folded line, which
- * RFC 9112, 5.2, lets a server refuse. */
-static bool has_fold(sse_request *r, const char *data, size_t len)
+/* Looks at the lines of the head: none may begin with white space (a folded
+ * line, which RFC 9112, 5.2, lets a server refuse) or hold a CR that no LF
+ * follows, in which others might see the end of a line (2.2 there). */
+static bool lines_are_sound(sse_request *r, const char *data, size_t len)
 {
     for (size_t i = 0; i < len && !r->head_over; i++) {
         bool line_end = data[i] == '\r' || data[i] == '\n';
@@ -225,17 +226,19 @@ static bool has_fold(sse_request *r, const char *data, size_t len)
         if (!r->begun && line_end)
             continue; /* empty lines before the request */
         r->begun = true;
-        if (r->line_start && (data[i] == ' ' || data[i] == '\t'))
-            return true;
+        if ((r->line_start && (data[i] == ' ' || data[i] == '\t')) ||
+            (r->after_cr && data[i] != '\n'))
+            return false;
+        r->after_cr = data[i] == '\r';
         r->head_over = r->line_start && line_end;
         r->line_start = data[i] == '\n';
     }
-    return false;
+    return true;
 }
 
 size_t sse__request_feed(sse_request *r, const char *data, size_t len)
 {
-    if (has_fold(r, data, len)) {
+    if (!lines_are_sound(r, data, len)) {
         r->status = 400;
         return len;
     }

@@ -86,10 +86,9 @@ static void on_check(uv_check_t *check)
         return;
     s->ready = false;
     uv_idle_stop(&s->idle);
-    sse__reader_flush(s);
-    sse__append_retry(s);
-    if (!s->door->door.port.armed)
+    if (sse__reader_flush(s))
         sse__server_flush_soon(s);
+    sse__append_retry(s);
 }
 
 void sse__server_on_bell(sse_server *s)
@@ -208,7 +207,7 @@ static void init_state(sse_server *s, sse_loop *loop, sse_hub *hub)
     sse__buf_init(&s->scratch, SCRATCH_MAX);
     sse__buf_init(&s->head, SCRATCH_MAX);
     sse__buf_init(&s->arena, SCRATCH_MAX);
-    atomic_init(&s->close_asked, false);
+    atomic_init(&s->close_asked, 0);
 }
 
 int sse_server_new(sse_loop *loop, sse_hub *hub,
@@ -244,13 +243,14 @@ int sse_server_new(sse_loop *loop, sse_hub *hub,
 int sse_server_set_prefix(sse_server *s, const char *prefix, size_t len)
 {
     sse__buf copy;
+    int      rc;
 
     if (len < 2 || prefix[0] != '/' || prefix[len - 1] == '/' ||
         memchr(prefix, '?', len) || memchr(prefix, '%', len))
         return SSE_ERR_INVAL;
     sse__buf_init(&copy, 4096);
-    if (sse__buf_add(&copy, prefix, len) < 0)
-        return SSE_ERR_NOMEM;
+    if ((rc = sse__buf_add(&copy, prefix, len)) < 0)
+        return rc;
     sse__buf_free(&s->prefix);
     s->prefix = copy;
     return SSE_OK;
@@ -446,7 +446,8 @@ static bool producers_done(sse_server *s)
          l = l->next) {
         const sse__stream *stream = SSE__OWNER(l, sse__stream, all_link);
 
-        if (stream->producer && stream->state == SSE_STATE_ACTIVE)
+        if (stream->producer && stream->state == SSE_STATE_ACTIVE &&
+            !(stream->flags & SSE_STREAM_CHANNEL)) /* it has no end */
             done = false;
     }
     sse__hub_leave(s->hub);
@@ -545,7 +546,7 @@ void sse__server_cut(sse_server *s)
 
 void sse_server_close(sse_server *s)
 {
-    atomic_store(&s->close_asked, true);
+    atomic_store(&s->close_asked, 1);
     sse__bell_ring(s->loop->bell);
 }
 

@@ -58,6 +58,8 @@ typedef struct sse__server_door {
 struct sse_server {
     sse_loop          *loop;
     sse_hub           *hub;     /* counted                                  */
+    atomic_uint        close_asked; /* by any thread; not among plain bools,
+                                     * which the compiler loads together    */
     sse__server_door  *door;
     sse_server_options opts;    /* with the defaults filled in              */
     sse__link          link;    /* on the loop's servers                    */
@@ -72,6 +74,7 @@ struct sse_server {
     sse__link          parked;  /* appends that wait for slow readers       */
     sse__map           users;   /* connections by user                      */
     uint32_t           conn_count;
+    uint32_t           admitted; /* of these, not refused                   */
     uint32_t           open_handles; /* to close before it can be freed     */
     bool               listening;
     bool               accept_waits; /* for memory: a connection was not taken */
@@ -79,7 +82,6 @@ struct sse_server {
     bool               closing;
     bool               closed;  /* handles are being closed                 */
     bool               freed;   /* the owner has let go                     */
-    atomic_bool        close_asked;
     sse__buf           prefix;
     sse__buf           origins; /* each with a NUL behind it                */
     sse__buf           scratch; /* bodies of answers                        */
@@ -126,6 +128,7 @@ typedef struct sse__conn {
     sse__buf        *stash;    /* input behind the request, or NULL         */
     sse__subscriber  sub;      /* open while streaming or polling           */
     uint8_t          state;    /* an sse__conn_state                        */
+    bool             admitted; /* there was room for it                     */
     bool             chunked;  /* the body under way is                     */
     bool             keep_alive;
     bool             feeding;  /* inside feed(): do not enter it again      */
@@ -157,7 +160,7 @@ struct sse_request {
     sse__buf    id;        /* the stream's, decoded from the path           */
     bool        has_user;
     bool        in_value;  /* the last header piece was a value             */
-    bool        begun, line_start, head_over; /* of the look for folds       */
+    bool        begun, line_start, after_cr, head_over; /* of head lines     */
     bool        headers_done, complete, answered;
     bool        continued; /* 100 Continue has been sent                     */
     bool        pinned;    /* a hook may still look at it                    */
@@ -252,7 +255,7 @@ void sse__api_health(sse_request *r);
 /* ---- reader.c ---- */
 
 void sse__reader_start(sse_request *r); /* subscribes, and answers */
-void sse__reader_flush(sse_server *s);
+bool sse__reader_flush(sse_server *s); /* true: it stopped early */
 void sse__reader_written(sse__conn *c);
 void sse__reader_goodbye(sse__conn *c); /* ends a stream for a shutdown     */
 void sse__reader_poll_timeout(sse__conn *c);
@@ -264,6 +267,9 @@ void sse__reader_poll_timeout(sse__conn *c);
 int sse__events_add(sse__buf *out, const sse__take *take, sse_event_id *last,
                     bool *first);
 int sse__stream_json(sse__buf *out, const sse_stream_info *info);
+
+/* A parser without limits: for what is in the log already. */
+int sse__events_parser(sse_parser **out);
 int sse__time_json(sse__buf *out, int64_t ms); /* ISO 8601, quoted */
 
 #endif
