@@ -25,6 +25,7 @@ bench:
 	@scripts/install_packages.sh build bench
 	$(RELEASE) -DLIBSSE_BENCH=ON
 	cmake --build --preset release
+	npm install --prefix bench --silent --no-audit --no-fund
 	bench/run
 
 fuzz:

@@ -44,15 +44,14 @@ static double time_appends(sse_stream *s, int count)
 /* Nanoseconds for each delivery, `burst` events joined for each subscriber. */
 static double time_deliveries(sse_hub *hub, int readers, int burst, int rounds)
 {
-    sse_subscriber_options opts = {.size = sizeof(opts),
-                                   .heartbeat_ms = SSE_NEVER,
-                                   .retry_ms = SSE_NEVER};
-    sse_subscriber       **subs = calloc((size_t)readers, sizeof(*subs));
-    sse_stream            *s;
-    sse_queue             *q;
-    const sse_batch       *batch;
-    size_t                 bytes = 0;
-    double                 spent = 0;
+    sse_subscriber_options opts = {
+        .size = sizeof(opts), .heartbeat_ms = SSE_NEVER, .retry_ms = SSE_NEVER};
+    sse_subscriber **subs = calloc((size_t)readers, sizeof(*subs));
+    sse_stream      *s;
+    sse_queue       *q;
+    const sse_batch *batch;
+    size_t           bytes = 0;
+    double           spent = 0;
 
     check(subs && sse_queue_new(hub, NULL, &q) == SSE_OK &&
               sse_stream_new(hub, "", 0, NULL, NULL, &s) == SSE_OK,

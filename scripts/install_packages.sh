@@ -9,6 +9,7 @@ test=(g++ clang libclang-rt-14-dev libcmocka-dev swig python3 python3-venv
       python3-dev redis-server chromium chromium-driver curl ca-certificates)
 bench=(nginx libnginx-mod-nchan python3 curl)
 command -v go >/dev/null || test+=(golang)
+command -v npm >/dev/null || bench+=(nodejs npm)
 
 missing=()
 for group in "$@"; do

@@ -25,7 +25,7 @@ static uint32_t    port = 8080, rate = 20, heartbeat_ms, log_events, log_bytes;
 
 static const struct option {
     const char  *name, *help;
-    const char **text;   /* one of these two takes the value */
+    const char **text; /* one of these two takes the value */
     uint32_t    *number;
     uint32_t     max;
 } options[] = {
@@ -280,7 +280,8 @@ int main(int argc, char **argv)
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     printf(strchr(host, ':') ? "listening on http://[%s]:%u\n"
-                             : "listening on http://%s:%u\n", host, port);
+                             : "listening on http://%s:%u\n",
+           host, port);
     fflush(stdout);
     check(sse_loop_run(loop), NULL);
     pthread_mutex_lock(&runs_lock);

@@ -16,11 +16,10 @@ static void check(bool ok)
 
 static void start(void)
 {
-    sse_server_options opts = {.size = sizeof(opts),
-                               .max_head_bytes = 2000,
-                               .max_body_bytes = 1000};
-    sse_hub           *hub;
-    sse_loop          *loop;
+    sse_server_options opts = {
+        .size = sizeof(opts), .max_head_bytes = 2000, .max_body_bytes = 1000};
+    sse_hub  *hub;
+    sse_loop *loop;
 
     check(sse_hub_new(NULL, &hub) == SSE_OK);
     check(sse_loop_new(&loop) == SSE_OK);

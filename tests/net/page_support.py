@@ -109,7 +109,7 @@ class Page:
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     for program in (CHROMIUM, CHROMEDRIVER):
         if not os.access(program, os.X_OK):
-            pytest.skip(f"no {program}")
+            pytest.fail(f"{program} is missing: scripts/install_packages.sh test")
     profile = tmp_path_factory.mktemp("chromium")
     options = ChromeOptions()
     options.binary_location = CHROMIUM

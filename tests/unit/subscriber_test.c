@@ -65,8 +65,7 @@ static int subscribe_to(sse__subscriber *sub, sse__stream *s,
 {
     size_t len = strlen(cursor);
 
-    return sse__subscriber_open(sub, s, &port, guarded(cursor, len), len,
-                                NULL);
+    return sse__subscriber_open(sub, s, &port, guarded(cursor, len), len, NULL);
 }
 
 static void subscribe(sse__subscriber *sub, sse__stream *s, const char *cursor)
@@ -147,9 +146,9 @@ typedef struct model {
 typedef struct reader {
     sse__subscriber sub;
     model          *m;
-    uint64_t        next;     /* the event it must get next */
+    uint64_t        next; /* the event it must get next */
     bool            open, held, diverged, started;
-    const char     *reason;   /* of a gap, if there is one now */
+    const char     *reason; /* of a gap, if there is one now */
 } reader;
 
 static model    *models[STREAMS];
@@ -177,8 +176,7 @@ static void model_create(int i)
     assert_non_null(m);
     m->max_events = opts.log_events = 1 + pick(40);
     m->max_bytes = opts.log_bytes = 400 + pick(2000);
-    m->policy = opts.slow_policy = pick(2) ? SSE_SLOW_GAP
-                                           : SSE_SLOW_DISCONNECT;
+    m->policy = opts.slow_policy = pick(2) ? SSE_SLOW_GAP : SSE_SLOW_DISCONNECT;
     opts.slow_policy_set = 1;
     opts.log_age_ms = AGE_MS;
     m->first = m->next = 1;
@@ -205,21 +203,20 @@ static void model_drop_first(model *m, bool expired)
 
 static void model_expire(model *m, uint64_t keep)
 {
-    while (m->next - m->first > keep &&
-           m->time_ms[m->first] < now_ms - AGE_MS)
+    while (m->next - m->first > keep && m->time_ms[m->first] < now_ms - AGE_MS)
         model_drop_first(m, true);
 }
 
 static void model_trim(model *m)
 {
-    while (m->next - m->first > 1 && (m->next - m->first > m->max_events ||
-                                      m->bytes > m->max_bytes))
+    while (m->next - m->first > 1 &&
+           (m->next - m->first > m->max_events || m->bytes > m->max_bytes))
         model_drop_first(m, false);
     model_expire(m, 1);
 }
 
-static void model_add(model *m, const char *type, const char *a,
-                      const char *b, const char *id)
+static void model_add(model *m, const char *type, const char *a, const char *b,
+                      const char *id)
 {
     char wire[1000];
 
@@ -302,14 +299,13 @@ static int model_place(model *m, const char *cursor, reader *r)
     if (seq == 0)
         r->next = *cursor == '$' ? m->next : 1;
     if (*cursor != '$' && seq > 0)
-        r->diverged = seq >= m->next ||
-                      (tag && seq + 1 >= m->first && seq > 0 &&
-                       strcmp(m->id[seq], cursor) != 0);
+        r->diverged =
+            seq >= m->next || (tag && seq + 1 >= m->first && seq > 0 &&
+                               strcmp(m->id[seq], cursor) != 0);
     r->reason = m->expired ? "expired" : "trimmed";
     if (r->diverged)
         return SSE_OK;
-    return m->ended && *cursor && strcmp(cursor, "0") != 0 &&
-                   r->next >= m->next
+    return m->ended && *cursor && strcmp(cursor, "0") != 0 && r->next >= m->next
                ? SSE_ERR_ENDED
                : SSE_OK;
 }
@@ -321,9 +317,7 @@ static void pick_cursor(model *m, char *out)
     case 1: strcpy(out, "$"); break;
     case 2: snprintf(out, 32, "%" PRIu64, m->next + pick(3)); break;
     case 3: snprintf(out, 32, "%u", 1 + pick((uint32_t)m->next)); break;
-    case 4:
-        strcpy(out, old_id > IDS ? old_ids[pick(IDS)] : "");
-        break;
+    case 4: strcpy(out, old_id > IDS ? old_ids[pick(IDS)] : ""); break;
     default:
         strcpy(out, m->next > 1 ? m->id[1 + pick((uint32_t)m->next - 1)] : "");
         break;
@@ -360,8 +354,8 @@ static bool expect_front(reader *r, char *out)
         strcat(out, "[3]");
         return false;
     }
-    if (!r->diverged && r->next < m->first && m->policy == SSE_SLOW_DISCONNECT &&
-        strcmp(r->reason, "lagged") == 0) {
+    if (!r->diverged && r->next < m->first &&
+        m->policy == SSE_SLOW_DISCONNECT && strcmp(r->reason, "lagged") == 0) {
         strcat(out, "[2]");
         return false;
     }
@@ -386,10 +380,10 @@ static bool expect_front(reader *r, char *out)
 /* Compares what was taken with what the model has; moves the reader. */
 static void expect(reader *r, size_t max_bytes)
 {
-    static char  want[sizeof(taken)];
-    model       *m = r->m;
-    uint64_t     from;
-    size_t       bytes = 0;
+    static char want[sizeof(taken)];
+    model      *m = r->m;
+    uint64_t    from;
+    size_t      bytes = 0;
 
     if (expect_front(r, want)) {
         from = r->next;
@@ -588,7 +582,7 @@ static void takes_all_kinds_of_cursors(void **state)
     assert_non_null(strstr(drain(&sub), "data: c\n\n"));
     sse__subscriber_close(&sub);
     for (int i = 0; i < 8; i++) {
-        const char *wrong[] = {"x",  "-1", "1-",          "01",
+        const char *wrong[] = {"x",  "-1", "1-",         "01",
                                "$$", "1 ", "1-ABCDEF00", "1-123456789"};
 
         assert_int_equal(subscribe_to(&sub, s, wrong[i]), SSE_ERR_CURSOR);
@@ -697,9 +691,8 @@ static void keeps_the_terminal_event(void **state)
     drain(&sub);
     assert_int_equal(s->log.first_seq, 2);
     subscribe(&sub, s, "");
-    assert_non_null(strstr(drain(&sub),
-                           "{\"from\":1,\"to\":1,\"missed\":1,"
-                           "\"reason\":\"expired\"}\n\nid: 2-"));
+    assert_non_null(strstr(drain(&sub), "{\"from\":1,\"to\":1,\"missed\":1,"
+                                        "\"reason\":\"expired\"}\n\nid: 2-"));
     close_hub();
 }
 
@@ -937,9 +930,8 @@ static void greets_once(void **state)
 
 static void beats_when_idle(void **state)
 {
-    sse_hub_options opts = {.size = sizeof(opts),
-                            .retry_ms = SSE_NEVER,
-                            .heartbeat_ms = 1000};
+    sse_hub_options opts = {
+        .size = sizeof(opts), .retry_ms = SSE_NEVER, .heartbeat_ms = 1000};
     sse__subscriber sub;
     sse__stream    *s;
 
@@ -989,12 +981,11 @@ static void beats_as_an_event(void **state)
 
 static void never_beats(void **state)
 {
-    sse_hub_options opts = {.size = sizeof(opts),
-                            .retry_ms = SSE_NEVER,
-                            .heartbeat_ms = SSE_NEVER};
+    sse_hub_options opts = {
+        .size = sizeof(opts), .retry_ms = SSE_NEVER, .heartbeat_ms = SSE_NEVER};
     sse_subscriber_options own = {.size = sizeof(own), .heartbeat_ms = 50};
-    sse__subscriber never, often;
-    sse__stream    *s;
+    sse__subscriber        never, often;
+    sse__stream           *s;
 
     (void)state;
     open_hub(&opts);
@@ -1015,9 +1006,8 @@ static void never_beats(void **state)
 /* One whose bytes are still under way needs no sign of life. */
 static void does_not_beat_while_taken(void **state)
 {
-    sse_hub_options opts = {.size = sizeof(opts),
-                            .retry_ms = SSE_NEVER,
-                            .heartbeat_ms = 1000};
+    sse_hub_options opts = {
+        .size = sizeof(opts), .retry_ms = SSE_NEVER, .heartbeat_ms = 1000};
     sse__subscriber sub;
     sse__stream    *s;
 
@@ -1043,9 +1033,8 @@ static void does_not_beat_while_taken(void **state)
 static void beats_for_ten_thousand(void **state)
 {
     enum { COUNT = 10000, PERIODS = 20 };
-    sse_hub_options  opts = {.size = sizeof(opts),
-                             .retry_ms = SSE_NEVER,
-                             .heartbeat_ms = 15000};
+    sse_hub_options opts = {
+        .size = sizeof(opts), .retry_ms = SSE_NEVER, .heartbeat_ms = 15000};
     sse__subscriber *subs = calloc(COUNT, sizeof(*subs)), *sub;
     uint32_t        *beats = calloc(COUNT, sizeof(*beats));
     sse__stream     *s;

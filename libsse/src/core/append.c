@@ -35,8 +35,7 @@ static uint32_t tag_of(const sse__stream *s, const sse__new_event *e, int *rc)
     *rc = sse__row_add(&h->row, e->type_len ? e->type : "message",
                        e->type_len ? e->type_len : 7, e->data, e->data_len,
                        event_ms(s));
-    return *rc < 0 ? 0
-                   : sse__fnv1a(SSE__FNV1A_INIT, h->row.data, h->row.len);
+    return *rc < 0 ? 0 : sse__fnv1a(SSE__FNV1A_INIT, h->row.data, h->row.len);
 }
 
 /* Encodes one event, which was checked, into the hub's scratch. */
@@ -161,8 +160,7 @@ static int append_many(sse__stream *s, const sse__new_event *events,
     encoded  *done = sse__calloc(count, sizeof(*done));
     uint64_t  before = s->log.bytes, data = 0;
     size_t    start = 0;
-    int       rc = done ? encode_many(s, events, count, done, out)
-                        : SSE_ERR_NOMEM;
+    int rc = done ? encode_many(s, events, count, done, out) : SSE_ERR_NOMEM;
 
     if (rc == SSE_OK)
         rc = sse__log_reserve(&s->log, (uint32_t)count, wire->len);
@@ -205,8 +203,8 @@ static uint64_t find_slowest(const sse__stream *s)
 
     for (sse__link *l = s->subscribers.next; l != &s->subscribers;
          l = l->next) {
-        const sse__subscriber *sub = SSE__OWNER(l, sse__subscriber,
-                                                stream_link);
+        const sse__subscriber *sub =
+            SSE__OWNER(l, sse__subscriber, stream_link);
 
         if (sub->seq < slowest)
             slowest = sub->seq;
@@ -236,8 +234,8 @@ static size_t wire_bytes(const sse__stream *s, const sse__new_event *e,
     sse__id_make(&id, seq, 0, s->hub->opts.id_format);
     for (size_t i = 0; i + 1 < e->data_len; i++)
         breaks += e->data[i] == '\r' && e->data[i + 1] == '\n';
-    return 5 + id.text_len + (e->type_len ? 8 + e->type_len : 0) +
-           6 * lines + e->data_len - breaks + 2;
+    return 5 + id.text_len + (e->type_len ? 8 + e->type_len : 0) + 6 * lines +
+           e->data_len - breaks + 2;
 }
 
 bool sse__stream_must_wait(sse__stream *s, const sse__new_event *events,

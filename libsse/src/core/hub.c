@@ -132,8 +132,8 @@ void sse__port_free(sse__port *p)
     while (!sse__list_empty(&p->feeds))
         close_feed(p, SSE__OWNER(p->feeds.next, sse__feed, port_link));
     while (!sse__list_empty(&p->producing)) {
-        sse__stream *s = SSE__OWNER(p->producing.next, sse__stream,
-                                    producer_link);
+        sse__stream *s =
+            SSE__OWNER(p->producing.next, sse__stream, producer_link);
 
         sse__list_drop(&s->producer_link);
         sse__list_drop(&s->stop_link);

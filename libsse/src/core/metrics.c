@@ -7,9 +7,9 @@
 int sse__metric_head(sse__buf *out, const char *name, const char *type,
                      const char *help)
 {
-    const char *const parts[] = {"# HELP ", name, " ", help, "\n# TYPE ",
+    const char *const parts[] = {"# HELP ", name, " ",  help, "\n# TYPE ",
                                  name,      " ",  type, "\n"};
-    int rc = SSE_OK;
+    int               rc = SSE_OK;
 
     for (size_t i = 0; rc == SSE_OK && i < sizeof(parts) / sizeof(*parts); i++)
         rc = sse__buf_add_str(out, parts[i]);
@@ -58,16 +58,15 @@ static int add_plain(sse__buf *out, const plain_metric *m, size_t count)
     int rc = SSE_OK;
 
     for (size_t i = 0; rc == SSE_OK && i < count; i++)
-        rc = sse__metric_one(out, m[i].name, m[i].type, m[i].help,
-                             m[i].number);
+        rc = sse__metric_one(out, m[i].name, m[i].type, m[i].help, m[i].number);
     return rc;
 }
 
 static int add_states(const sse__hub *h, sse__buf *out)
 {
     static const char name[] = "sse_streams_ended_total";
-    int               rc = sse__metric_head(out, name, "counter",
-                                            "Streams that ended, by state.");
+    int               rc =
+        sse__metric_head(out, name, "counter", "Streams that ended, by state.");
 
     for (int s = SSE_STATE_COMPLETED; rc == SSE_OK && s <= SSE_STATE_EXPIRED;
          s++)
@@ -80,8 +79,8 @@ static int add_kept(const sse__hub *h, sse__buf *out)
 {
     static const char name[] = "sse_streams";
     uint64_t          kept[SSE_STATE_EXPIRED + 1] = {0};
-    int rc = sse__metric_head(out, name, "gauge",
-                              "Streams that the hub keeps, by state.");
+    int               rc = sse__metric_head(out, name, "gauge",
+                                            "Streams that the hub keeps, by state.");
 
     for (const sse__link *l = h->all.next; l != &h->all; l = l->next)
         kept[SSE__OWNER(l, sse__stream, all_link)->state]++;
@@ -95,7 +94,7 @@ static int add_reasons(sse__buf *out, const char *name, const char *help,
 {
     static const char *const reasons[] = {"trimmed", "expired", "lagged",
                                           "diverged"};
-    int rc = sse__metric_head(out, name, "counter", help);
+    int                      rc = sse__metric_head(out, name, "counter", help);
 
     for (int i = 0; rc == SSE_OK && i < (int)SSE__GAP_REASONS; i++)
         rc = sse__metric_add(out, name, "reason", reasons[i], numbers[i]);
@@ -106,29 +105,26 @@ int sse__hub_metrics(const sse__hub *h, sse__buf *out)
 {
     const sse__counters *c = &h->counters;
     const plain_metric   plain[] = {
-        {"sse_streams_created_total", "counter", "Streams created.",
-         c->streams_created},
-        {"sse_subscribers", "gauge", "Readers subscribed now.",
-         c->subscribers},
-        {"sse_subscribed_total", "counter", "Readers that subscribed.",
-         c->subscribed},
-        {"sse_replays_total", "counter",
-         "Readers that subscribed behind the newest event.", c->replays},
-        {"sse_events_in_total", "counter", "Events appended.", c->events_in},
-        {"sse_bytes_in_total", "counter", "Bytes of their data.",
-         c->bytes_in},
-        {"sse_events_out_total", "counter", "Events given to readers.",
-         c->events_out},
-        {"sse_bytes_out_total", "counter", "Bytes given to readers.",
-         c->bytes_out},
-        {"sse_heartbeats_total", "counter", "Heartbeats sent.",
-         c->heartbeats},
-        {"sse_lagged_disconnects_total", "counter",
-         "Readers ended because they were too slow.", c->lagged_ends},
-        {"sse_blocked_appends_total", "counter",
-         "Appends that waited for a slow reader.", c->blocked},
-        {"sse_stops_total", "counter", "Stops asked for.", c->stops},
-        {"sse_log_bytes", "gauge", "Bytes held in logs.", c->log_bytes},
+          {"sse_streams_created_total", "counter", "Streams created.",
+           c->streams_created},
+          {"sse_subscribers", "gauge", "Readers subscribed now.", c->subscribers},
+          {"sse_subscribed_total", "counter", "Readers that subscribed.",
+           c->subscribed},
+          {"sse_replays_total", "counter",
+           "Readers that subscribed behind the newest event.", c->replays},
+          {"sse_events_in_total", "counter", "Events appended.", c->events_in},
+          {"sse_bytes_in_total", "counter", "Bytes of their data.", c->bytes_in},
+          {"sse_events_out_total", "counter", "Events given to readers.",
+           c->events_out},
+          {"sse_bytes_out_total", "counter", "Bytes given to readers.",
+           c->bytes_out},
+          {"sse_heartbeats_total", "counter", "Heartbeats sent.", c->heartbeats},
+          {"sse_lagged_disconnects_total", "counter",
+           "Readers ended because they were too slow.", c->lagged_ends},
+          {"sse_blocked_appends_total", "counter",
+           "Appends that waited for a slow reader.", c->blocked},
+          {"sse_stops_total", "counter", "Stops asked for.", c->stops},
+          {"sse_log_bytes", "gauge", "Bytes held in logs.", c->log_bytes},
     };
     int rc = add_kept(h, out);
 

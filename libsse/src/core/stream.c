@@ -130,14 +130,14 @@ static bool options_valid(const sse_stream_options *o)
 static void apply_options(sse__stream *s, const sse_stream_options *o)
 {
     const sse_hub_options *d = &s->hub->opts;
-    uint32_t events = o->flags & SSE_STREAM_CHANNEL ? d->channel_events
-                                                    : d->log_events;
+    uint32_t               events =
+        o->flags & SSE_STREAM_CHANNEL ? d->channel_events : d->log_events;
 
     s->flags = o->flags;
     s->key = o->key;
     s->slow_policy = o->slow_policy_set ? o->slow_policy : d->slow_policy;
-    s->unread_policy = o->unread_policy_set ? o->unread_policy
-                                            : d->unread_policy;
+    s->unread_policy =
+        o->unread_policy_set ? o->unread_policy : d->unread_policy;
     s->unread_ms = sse__option(o->unread_ms, d->unread_ms);
     sse__log_init(&s->log, sse__option(o->log_events, events),
                   sse__option(o->log_bytes, d->log_bytes),
@@ -320,8 +320,7 @@ static void set_ended(sse__stream *s, uint32_t state)
     s->ended_ms = h->wall_ms;
     sse__timer_drop(&s->stop);
     sse__list_drop(&s->stop_link);
-    sse__wheel_set(&h->wheel, &s->life,
-                   h->mono_ms + h->opts.completion_ttl_ms);
+    sse__wheel_set(&h->wheel, &s->life, h->mono_ms + h->opts.completion_ttl_ms);
 }
 
 static int end(sse__stream *s, uint32_t state, const sse__new_event *last,
@@ -388,8 +387,7 @@ int sse__stream_stop(sse__stream *s, uint32_t reason)
     sse__list_add(&s->producer->stops, &s->stop_link);
     sse__port_wake(s->producer);
     if (!(s->flags & SSE_STREAM_CHANNEL))
-        sse__wheel_set(&h->wheel, &s->stop,
-                       h->mono_ms + h->opts.stop_grace_ms);
+        sse__wheel_set(&h->wheel, &s->stop, h->mono_ms + h->opts.stop_grace_ms);
     return SSE_OK;
 }
 

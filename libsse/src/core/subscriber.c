@@ -26,10 +26,10 @@ static int place(sse__subscriber *sub, const sse__stream *s,
         return SSE_OK;
     sub->seq = cursor->kind == SSE__CURSOR_NEW ? top + 1 : cursor->seq + 1;
     if (cursor->kind == SSE__CURSOR_AFTER) {
-        sub->diverged = cursor->seq > top ||
-                        (cursor->tagged &&
-                         sse__log_get_tag(log, cursor->seq, &tag) &&
-                         tag != cursor->tag);
+        sub->diverged =
+            cursor->seq > top ||
+            (cursor->tagged && sse__log_get_tag(log, cursor->seq, &tag) &&
+             tag != cursor->tag);
         if (sub->diverged)
             sub->seq = log->first_seq;
     }
@@ -123,8 +123,8 @@ int sse__subscriber_look(sse__subscriber *sub, sse__stream *s,
     if ((rc = sse__cursor_parse(&at, cursor, cursor_len)) < 0)
         return rc;
     sse__stream_trim_age(s, s->state != SSE_STATE_ACTIVE);
-    sub->gap = s->log.drop == SSE__DROP_EXPIRED ? SSE__GAP_EXPIRED
-                                                : SSE__GAP_TRIMMED;
+    sub->gap =
+        s->log.drop == SSE__DROP_EXPIRED ? SSE__GAP_EXPIRED : SSE__GAP_TRIMMED;
     return place(sub, s, &at);
 }
 
@@ -275,8 +275,8 @@ static void read_log(sse__subscriber *sub, sse__stream *s, size_t max_bytes,
     sse__counters *c = &s->hub->counters;
     uint64_t       seq = sub->seq;
 
-    t->span_count = sse__log_read(&s->log, &sub->seq, max_bytes, t->spans,
-                                  SSE__SPANS);
+    t->span_count =
+        sse__log_read(&s->log, &sub->seq, max_bytes, t->spans, SSE__SPANS);
     c->events_out += sub->seq - seq;
     if (s->state != SSE_STATE_ACTIVE && sub->seq == s->log.next_seq)
         t->end = SSE_REASON_ENDED;
@@ -339,8 +339,7 @@ void sse__take_drop(sse__take *take)
 
 static bool has_more(const sse__subscriber *sub)
 {
-    return sub->seq < sub->stream->log.next_seq ||
-           sub->end != SSE_REASON_NONE;
+    return sub->seq < sub->stream->log.next_seq || sub->end != SSE_REASON_NONE;
 }
 
 void sse__subscriber_give(sse__subscriber *sub)

@@ -60,8 +60,7 @@ static int decode(sse_server *s, creation *c)
     sse__buf        *arena = &s->arena;
 
     arena->len = 0;
-    if (sse__buf_reserve(arena, c->id.len + c->kind.len + c->owner.len + 1) <
-        0)
+    if (sse__buf_reserve(arena, c->id.len + c->kind.len + c->owner.len + 1) < 0)
         return SSE_ERR_NOMEM;
     for (int i = 0; i < 3; i++) {
         size_t start = arena->len;
@@ -105,8 +104,8 @@ static int create(sse_request *r, const creation *c, sse__stream **out)
         return rc;
     if ((rc = sse__stream_set_owner(s, c->owner.text, c->owner.len)) < 0 ||
         (rc = sse__stream_set_kind(s, c->kind.text, c->kind.len)) < 0 ||
-        (rc = sse__stream_set_metadata(s, c->metadata.text,
-                                       c->metadata.len)) < 0) {
+        (rc = sse__stream_set_metadata(s, c->metadata.text, c->metadata.len)) <
+            0) {
         sse__stream_remove(s);
         return rc;
     }
@@ -191,8 +190,8 @@ void sse__api_create(sse_request *r)
 
 static sse__stream *find(sse_request *r)
 {
-    sse__stream *s = sse__hub_find(&r->conn->server->hub->core, r->id.data,
-                                   r->id.len);
+    sse__stream *s =
+        sse__hub_find(&r->conn->server->hub->core, r->id.data, r->id.len);
 
     return s && sse__request_may(r, s) ? s : NULL;
 }
@@ -255,7 +254,7 @@ static int add_kept(sse__stream *stream, const char *after, size_t after_len,
     sse__subscriber sub;
     sse_event_id    last;
     bool            first = true;
-    int rc = sse__subscriber_look(&sub, stream, after, after_len);
+    int             rc = sse__subscriber_look(&sub, stream, after, after_len);
 
     if (rc == SSE_ERR_ENDED)
         return SSE_OK;
@@ -319,8 +318,7 @@ static int add_recovered(sse_request *r, sse__stream *stream, sse__buf *out)
         (rc = sse__buf_add_str(out, ",\"lastEventId\":")) < 0 ||
         (rc = sse__json_quote(out, last.text, last.text_len)) < 0)
         return rc;
-    if (info.state != SSE_STATE_ACTIVE &&
-        (rc = add_terminal(out, stream)) < 0)
+    if (info.state != SSE_STATE_ACTIVE && (rc = add_terminal(out, stream)) < 0)
         return rc;
     if ((rc = sse__buf_add_str(out, ",\"events\":[")) < 0 ||
         (rc = add_kept(stream, after, after_len, out)) < 0)

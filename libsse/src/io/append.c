@@ -57,8 +57,7 @@ static int string_text(sse_request *r, sse__json_slice v, const char **text,
 }
 
 static int take_member(sse_request *r, sse__json_slice key,
-                       sse__json_slice value, sse__new_event *e,
-                       bool *has_data)
+                       sse__json_slice value, sse__new_event *e, bool *has_data)
 {
     bool is_string = value.text[0] == '"';
 
@@ -218,8 +217,7 @@ static void refuse_body(sse_request *r, int rc)
                            "Send application/json, application/x-ndjson or "
                            "text/plain.");
         break;
-    default:
-        sse__respond_err(r, rc);
+    default: sse__respond_err(r, rc);
     }
 }
 
@@ -289,9 +287,9 @@ static int apply(sse_request *r, batch *b, uint32_t state)
 {
     sse_server  *s = r->conn->server;
     sse__stream *stream;
-    bool         patient = r->wait_until_ms == 0 ||
-                   sse__server_now(s) < r->wait_until_ms;
-    int          rc = sse__hub_enter(s->hub);
+    bool         patient =
+        r->wait_until_ms == 0 || sse__server_now(s) < r->wait_until_ms;
+    int rc = sse__hub_enter(s->hub);
 
     if (rc < 0)
         return rc;
@@ -317,8 +315,8 @@ static void park(sse_request *r, uint32_t state)
     sse_server *s = c->server;
 
     if (r->wait_until_ms == 0)
-        r->wait_until_ms = sse__server_now(s) +
-                           s->hub->core.opts.block_timeout_ms;
+        r->wait_until_ms =
+            sse__server_now(s) + s->hub->core.opts.block_timeout_ms;
     r->parked_state = state;
     c->state = SSE__CONN_PARKED;
     sse__list_drop(&c->link);

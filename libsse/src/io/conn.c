@@ -80,8 +80,8 @@ static int queue_rest(sse__conn *c, uv_buf_t *bufs, unsigned int count,
         memcpy(out->front, bufs[0].base, front_len);
     bufs[0].base = out->front;
     first = skip(bufs, count, done);
-    if (uv_write(&out->req, (uv_stream_t *)&c->tcp, bufs + first,
-                 count - first, on_written) < 0) {
+    if (uv_write(&out->req, (uv_stream_t *)&c->tcp, bufs + first, count - first,
+                 on_written) < 0) {
         sse__free(out);
         return SSE_ERR_IO;
     }
@@ -102,16 +102,16 @@ int sse__conn_writev(sse__conn *c, const char *front, size_t front_len,
     size_t       total = front_len + tail_len;
     int          rc;
 
-    bufs[count++] = uv_buf_init((char *)(uintptr_t)front,
-                                (unsigned int)front_len);
+    bufs[count++] =
+        uv_buf_init((char *)(uintptr_t)front, (unsigned int)front_len);
     for (uint32_t i = 0; take && i < take->span_count; i++) {
         bufs[count++] = uv_buf_init((char *)(uintptr_t)take->spans[i].data,
                                     (unsigned int)take->spans[i].len);
         total += take->spans[i].len;
     }
     if (tail_len > 0)
-        bufs[count++] = uv_buf_init((char *)(uintptr_t)tail,
-                                    (unsigned int)tail_len);
+        bufs[count++] =
+            uv_buf_init((char *)(uintptr_t)tail, (unsigned int)tail_len);
     rc = uv_try_write((uv_stream_t *)&c->tcp, bufs, count);
     if (rc < 0 && rc != UV_EAGAIN)
         return SSE_ERR_IO;
@@ -148,8 +148,7 @@ int sse__conn_set_user(sse__conn *c, const char *name, size_t len)
 {
     sse_server     *s = c->server;
     sse__map_node  *node = sse__map_get(&s->users, name, len);
-    sse__conn_user *user = node ? SSE__OWNER(node, sse__conn_user, node)
-                                : NULL;
+    sse__conn_user *user = node ? SSE__OWNER(node, sse__conn_user, node) : NULL;
 
     if (user && user == c->user)
         return SSE_OK;
@@ -251,9 +250,7 @@ static void refuse_input(sse_request *r)
         sse__respond_error(r, 431, "head_too_large",
                            "The request head is above the server's limit.");
         break;
-    case 500:
-        sse__respond_err(r, SSE_ERR_NOMEM);
-        break;
+    case 500: sse__respond_err(r, SSE_ERR_NOMEM); break;
     default:
         sse__respond_error(r, 400, "bad_request",
                            "This is not a valid HTTP/1.1 request.");
@@ -425,15 +422,9 @@ static void on_timer(sse__timer *t)
         sse__respond_error(c->request, 408, "timeout",
                            "The request came too slowly.");
         break;
-    case SSE__CONN_POLLING:
-        sse__reader_poll_timeout(c);
-        break;
-    case SSE__CONN_PARKED:
-        sse__append_again(c);
-        break;
-    default:
-        sse__conn_close(c);
-        break;
+    case SSE__CONN_POLLING: sse__reader_poll_timeout(c); break;
+    case SSE__CONN_PARKED: sse__append_again(c); break;
+    default: sse__conn_close(c); break;
     }
 }
 

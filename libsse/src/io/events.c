@@ -45,8 +45,8 @@ static void keep_id(sse_event_id *last, const sse_item *item)
 
 /* `own` says that the bytes are a prefix, made for this reader: a gap in there
  * is ours; one in the log is the application's and has an id. */
-static int add_bytes(sse__buf *out, sse_parser *p, const char *data,
-                     size_t len, bool own, sse_event_id *last, bool *first)
+static int add_bytes(sse__buf *out, sse_parser *p, const char *data, size_t len,
+                     bool own, sse_event_id *last, bool *first)
 {
     const sse_item *item;
     int             rc = sse_parser_feed(p, data, len);
@@ -117,10 +117,10 @@ int sse__stream_json(sse__buf *out, const sse_stream_info *info)
     int         rc;
 
     if ((rc = add_member(out, "\"streamId\":", info->id, info->id_len)) < 0 ||
-        (rc = add_member(out, ",\"streamType\":", info->kind,
-                         info->kind_len)) < 0 ||
-        (rc = add_member(out, ",\"userId\":", info->owner,
-                         info->owner_len)) < 0 ||
+        (rc = add_member(out, ",\"streamType\":", info->kind, info->kind_len)) <
+            0 ||
+        (rc = add_member(out, ",\"userId\":", info->owner, info->owner_len)) <
+            0 ||
         (rc = add_time(out, ",\"startedAt\":", info->created_ms)) < 0 ||
         (rc = add_time(out, ",\"lastHeartbeat\":", info->active_ms)) < 0 ||
         (rc = add_member(out, ",\"state\":", state, strlen(state))) < 0 ||

@@ -182,8 +182,7 @@ static void unlock_and_wake(sse_hub *hub)
 
 void sse__hub_leave(sse_hub *hub)
 {
-    if (hub->started && sse__wheel_next_ms(&hub->core.wheel) <
-                            hub->wakes_at_ms)
+    if (hub->started && sse__wheel_next_ms(&hub->core.wheel) < hub->wakes_at_ms)
         pthread_cond_signal(&hub->timer);
     if (hub->waiting > 0 && hub->core.progress)
         pthread_cond_broadcast(&hub->progress);

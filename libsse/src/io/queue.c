@@ -16,11 +16,11 @@
 struct sse_queue {
     sse__door         door; /* first: sse_stream_new() relies on it         */
     sse_queue_options opts;
-    atomic_int        fd;   /* -1 until somebody asks for it                */
+    atomic_int        fd; /* -1 until somebody asks for it                */
     atomic_bool       woken;
     void (*on_wake)(void *user);
     void     *user;
-    sse_note *notes;        /* of the last drain                            */
+    sse_note *notes; /* of the last drain                            */
     uint32_t  note_cap;
     sse__buf  data;
     sse_batch batch;
@@ -31,7 +31,7 @@ struct sse_subscriber {
     sse_queue      *queue; /* counted, as a door                            */
     uint64_t        key;
     uint32_t        flags;
-    bool            held;  /* taken until sse_subscriber_next()             */
+    bool            held; /* taken until sse_subscriber_next()             */
 };
 
 /* ---- The queue ---- */
@@ -143,15 +143,14 @@ void sse_queue_wake(sse_queue *q)
 
 /* ---- Draining ---- */
 
-static void add_note(sse_queue *q, uint32_t kind, uint32_t reason,
-                     uint64_t key, size_t len)
+static void add_note(sse_queue *q, uint32_t kind, uint32_t reason, uint64_t key,
+                     size_t len)
 {
-    q->notes[q->batch.note_count++] =
-        (sse_note){.kind = kind,
-                   .reason = reason,
-                   .key = key,
-                   .offset = q->data.len - len,
-                   .len = len};
+    q->notes[q->batch.note_count++] = (sse_note){.kind = kind,
+                                                 .reason = reason,
+                                                 .key = key,
+                                                 .offset = q->data.len - len,
+                                                 .len = len};
 }
 
 static void copy_take(sse_queue *q, sse__take *take)
@@ -204,8 +203,7 @@ static int drain_all(sse_queue *q, uint32_t max)
         add_note(q, SSE_NOTE_WAKE, 0, 0, 0);
     while (q->batch.note_count < max && (s = sse__port_take_stop(port)))
         add_note(q, SSE_NOTE_STOP, s->stop_reason, s->key, 0);
-    while (q->batch.note_count < max &&
-           q->data.len < q->opts.max_batch_bytes &&
+    while (q->batch.note_count < max && q->data.len < q->opts.max_batch_bytes &&
            (sub = sse__port_take(port)))
         if (drain_subscriber(q, sub, max - q->batch.note_count) < 0)
             return q->batch.note_count ? SSE_OK : SSE_ERR_NOMEM;
@@ -296,8 +294,7 @@ int sse_queue_wait(sse_queue *q, int64_t timeout_ms)
             left = -1;
         else if (left <= 0)
             return SSE_ERR_TIMEOUT;
-        if (poll(&p, 1, left > 60000 ? 60000 : (int)left) < 0 &&
-            errno != EINTR)
+        if (poll(&p, 1, left > 60000 ? 60000 : (int)left) < 0 && errno != EINTR)
             return SSE_ERR_IO;
     }
 }
@@ -327,8 +324,7 @@ int sse_subscriber_new(sse_stream *s, sse_queue *q, const char *cursor,
     int                    rc;
 
     *out = NULL;
-    if (s->hub != q->door.hub ||
-        sse__options_copy(&o, sizeof(o), opts) < 0 ||
+    if (s->hub != q->door.hub || sse__options_copy(&o, sizeof(o), opts) < 0 ||
         o.flags > SSE_SUBSCRIBER_HOLD)
         return SSE_ERR_INVAL;
     sub = sse__calloc(1, sizeof(*sub));

@@ -64,8 +64,8 @@ static int subscribe(sse_request *r, wanted how)
     else if (how == LOOK)
         rc = look(c, stream, cursor, cursor_len);
     else
-        rc = sse__subscriber_open(&c->sub, stream, &s->door->door.port,
-                                  cursor, cursor_len, &opts);
+        rc = sse__subscriber_open(&c->sub, stream, &s->door->door.port, cursor,
+                                  cursor_len, &opts);
     sse__hub_leave(s->hub);
     return rc;
 }
@@ -74,8 +74,7 @@ static int subscribe(sse_request *r, wanted how)
 
 static void give_back(sse__conn *c)
 {
-    if (!sse__subscriber_is_open(&c->sub) ||
-        sse__hub_enter(c->server->hub) < 0)
+    if (!sse__subscriber_is_open(&c->sub) || sse__hub_enter(c->server->hub) < 0)
         return;
     if (sse__subscriber_is_open(&c->sub))
         sse__subscriber_give(&c->sub);
@@ -368,8 +367,8 @@ static uint32_t jittered_retry(sse_hub *hub)
         retry = 1000;
     if (sse__hub_enter(hub) < 0)
         return retry;
-    retry += (uint32_t)(sse__hub_random(&hub->core) %
-                        (2 * (uint64_t)retry + 1));
+    retry +=
+        (uint32_t)(sse__hub_random(&hub->core) % (2 * (uint64_t)retry + 1));
     sse__hub_leave(hub);
     return retry;
 }

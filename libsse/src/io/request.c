@@ -119,8 +119,8 @@ static bool headers_are_sound(const sse_request *r)
         hosts += is_named(r, h, "host");
         codings += is_named(r, h, "transfer-encoding");
     }
-    return codings <= 1 && (hosts == 1 || (hosts == 0 &&
-                                           r->parser.http_minor == 0));
+    return codings <= 1 &&
+           (hosts == 1 || (hosts == 0 && r->parser.http_minor == 0));
 }
 
 static int on_headers_complete(http_parser *p)
@@ -178,8 +178,8 @@ sse_request *sse__request_new(sse__conn *c)
     if (!r)
         return NULL;
     memset(r, 0, offsetof(sse_request, headers));
-    memset(&r->header_count, 0, sizeof(*r) - offsetof(sse_request,
-                                                       header_count));
+    memset(&r->header_count, 0,
+           sizeof(*r) - offsetof(sse_request, header_count));
     r->conn = c;
     http_parser_init(&r->parser, HTTP_REQUEST);
     r->parser.data = r;
@@ -280,8 +280,8 @@ static const char *text_at(const sse_request *r, uint32_t at, uint32_t len,
     return len ? r->text.data + at : "";
 }
 
-static const char *find(const sse_request *r, const char *name,
-                        size_t name_len, size_t *out_len)
+static const char *find(const sse_request *r, const char *name, size_t name_len,
+                        size_t *out_len)
 {
     for (uint32_t i = 0; i < r->header_count; i++) {
         const sse__header *h = &r->headers[i];

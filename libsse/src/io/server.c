@@ -210,8 +210,8 @@ static void init_state(sse_server *s, sse_loop *loop, sse_hub *hub)
     atomic_init(&s->close_asked, 0);
 }
 
-int sse_server_new(sse_loop *loop, sse_hub *hub,
-                   const sse_server_options *opts, sse_server **out)
+int sse_server_new(sse_loop *loop, sse_hub *hub, const sse_server_options *opts,
+                   sse_server **out)
 {
     static const char prefix[] = "/api/stream";
     sse_server       *s = sse__calloc(1, sizeof(*s));
@@ -501,18 +501,13 @@ static void stop_producers(sse_server *s)
 static void say_goodbye(sse__conn *c)
 {
     switch (c->state) {
-    case SSE__CONN_STREAMING:
-        sse__reader_goodbye(c);
-        break;
-    case SSE__CONN_POLLING:
-        sse__reader_poll_timeout(c);
-        break;
+    case SSE__CONN_STREAMING: sse__reader_goodbye(c); break;
+    case SSE__CONN_POLLING: sse__reader_poll_timeout(c); break;
     case SSE__CONN_READING:
         if (!c->out && (!c->request || !c->request->headers_done))
             sse__conn_close(c);
         break;
-    default:
-        break; /* answers under way end by themselves */
+    default: break; /* answers under way end by themselves */
     }
 }
 
@@ -603,8 +598,8 @@ static int add_refused(const sse_server *s, sse__buf *out)
         "bad_request", "denied",    "not_found", "method",  "timeout",
         "conflict",    "too_large", "limit",     "internal"};
     static const char name[] = "sse_requests_refused_total";
-    int rc = sse__metric_head(out, name, "counter",
-                              "Requests refused, by reason.");
+    int               rc =
+        sse__metric_head(out, name, "counter", "Requests refused, by reason.");
 
     for (int i = 0; rc == SSE_OK && i < SSE__REFUSED_COUNT; i++)
         rc = sse__metric_add(out, name, "reason", names[i],
@@ -619,8 +614,7 @@ int sse__server_metrics(const sse_server *s, sse__buf *out)
 
     if (rc == SSE_OK)
         rc = sse__metric_one(out, "sse_accepted_connections_total", "counter",
-                             "Connections accepted.",
-                             s->counters.connections);
+                             "Connections accepted.", s->counters.connections);
     if (rc == SSE_OK)
         rc = sse__metric_one(out, "sse_requests_total", "counter",
                              "Requests received.", s->counters.requests);
