@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../libsse/src/io/server.h"
+#include "../../libsse/src/io/request.h"
 
 static sse_server *server;
 

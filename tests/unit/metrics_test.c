@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fail_alloc.h"
-#include "hub.h"
+#include "subscriber.h"
 #include "metrics.h"
 
 static void writes_lines(void)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "fail_alloc.h"
-#include "hub.h"
+#include "subscriber.h"
 
 #define WALL INT64_C(1800000000000)
 #define LATE (2 * SSE__WHEEL_TICK_MS) /* more than a timer may be late */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fail_alloc.h"
-#include "hub.h"
+#include "subscriber.h"
 
 #define WALL INT64_C(1800000000000)
 

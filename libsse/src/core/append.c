@@ -2,8 +2,8 @@
 /* append.c - events into the log of a stream: checked, encoded, committed. */
 #include "alloc.h"
 #include "encoder.h"
-#include "hub.h"
 #include "row.h"
+#include "subscriber.h"
 #include "utf8.h"
 
 #define SCRATCH_KEPT ((size_t)1 << 20) /* after one that was larger */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* hub.c - the hub: options, time, ports. */
-#include "hub.h"
+#include "subscriber.h"
 
 #include "alloc.h"
 #include "options.h"

@@ -2,7 +2,7 @@
 /* metrics.c - what a hub counts, as Prometheus text. */
 #include "metrics.h"
 
-#include "hub.h"
+#include "stream.h"
 
 int sse__metric_head(sse__buf *out, const char *name, const char *type,
                      const char *help)

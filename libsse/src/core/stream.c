@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "hub.h"
 #include "options.h"
+#include "subscriber.h"
 #include "utf8.h"
 
 static void fire_life(sse__timer *t);

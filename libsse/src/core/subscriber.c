@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "hub.h"
 #include "options.h"
+#include "subscriber.h"
 
 static const char COMMENT_BEAT[] = ": heartbeat\n\n";
 static const char EVENT_BEAT[] = "event: heartbeat\ndata: \n\n";

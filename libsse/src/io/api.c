@@ -4,7 +4,7 @@
 
 #include "../core/json.h"
 #include "../core/utf8.h"
-#include "server.h"
+#include "handlers.h"
 #include "stream.h"
 
 /* ---- Create ---- */

@@ -6,7 +6,7 @@
 #include "../core/alloc.h"
 #include "../core/json.h"
 #include "../core/utf8.h"
-#include "server.h"
+#include "handlers.h"
 
 #define EVENTS_MAX 100000u
 #define PARK_STEP_MS 50

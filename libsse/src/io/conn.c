@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* conn.c - one connection: input to requests, answers to output, time-outs. */
-#include "server.h"
+#include "handlers.h"
 
 #include <string.h>
 #include <sys/socket.h>

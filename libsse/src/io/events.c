@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "../core/json.h"
-#include "server.h"
+#include "handlers.h"
 
 static int add_member(sse__buf *out, const char *name, const char *text,
                       size_t len)

@@ -8,6 +8,7 @@
 
 #include "../core/alloc.h"
 #include "../core/options.h"
+#include "../core/subscriber.h"
 #include "stream.h"
 
 #define NOTES_MAX 4096u

@@ -3,10 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "server.h"
+#include "handlers.h"
 #include "stream.h"
 
 #define TAKES_PER_FLUSH 4096
+#define SMALL_TAKE 1024u
 
 static const char CRLF[] = "\r\n";
 static const char LAST_CHUNK[] = "\r\n0\r\n\r\n";
@@ -44,6 +45,16 @@ static int look(sse__conn *c, sse__stream *s, const char *cursor, size_t len)
     return rc;
 }
 
+/* The stream that the request names and may see. With the lock. */
+static int find(const sse_request *r, sse__stream **out)
+{
+    sse__stream *s =
+        sse__hub_find(&r->conn->server->hub->core, r->id.data, r->id.len);
+
+    *out = s;
+    return s && sse__request_may(r, s) ? SSE_OK : SSE_ERR_NOT_FOUND;
+}
+
 static int subscribe(sse_request *r, wanted how)
 {
     sse__conn             *c = r->conn;
@@ -58,12 +69,10 @@ static int subscribe(sse_request *r, wanted how)
         opts.heartbeat_ms = opts.retry_ms = SSE_NEVER;
     if ((rc = sse__hub_enter(s->hub)) < 0)
         return rc;
-    stream = sse__hub_find(&s->hub->core, r->id.data, r->id.len);
-    if (!stream || !sse__request_may(r, stream))
-        rc = SSE_ERR_NOT_FOUND;
-    else if (how == LOOK)
+    rc = find(r, &stream);
+    if (rc == SSE_OK && how == LOOK)
         rc = look(c, stream, cursor, cursor_len);
-    else
+    else if (rc == SSE_OK)
         rc = sse__subscriber_open(&c->sub, stream, &s->door->door.port, cursor,
                                   cursor_len, &opts);
     sse__hub_leave(s->hub);
@@ -112,6 +121,18 @@ static int add_chunk_size(sse__buf *b, size_t size)
     return sse__buf_add(b, at, (size_t)(text + sizeof(text) - at));
 }
 
+/* Few bytes are cheaper copied than written as several pieces. */
+static int join(sse__buf *front, sse__take *t, const char *tail,
+                size_t tail_len)
+{
+    int rc = SSE_OK;
+
+    for (uint32_t i = 0; rc == SSE_OK && i < t->span_count; i++)
+        rc = sse__buf_add(front, t->spans[i].data, t->spans[i].len);
+    sse__take_drop(t);
+    return rc < 0 ? rc : sse__buf_add(front, tail, tail_len);
+}
+
 /* Writes what stands in the server's `head`, then what a subscriber took as
  * one chunk. True: the subscriber may be given back. */
 static bool send_take(sse__conn *c, sse__take *t)
@@ -132,6 +153,10 @@ static bool send_take(sse__conn *c, sse__take *t)
     }
     if (rc == SSE_OK)
         rc = sse__buf_add(front, t->prefix, t->prefix_len);
+    if (rc == SSE_OK && t->bytes <= SMALL_TAKE) {
+        rc = join(front, t, tail, tail_len);
+        tail_len = 0;
+    }
     if (rc == SSE_OK && front->len + t->bytes + tail_len > 0)
         rc = sse__conn_writev(c, front->data, front->len, t, tail, tail_len);
     sse__take_drop(t);
@@ -193,8 +218,8 @@ static void poll_gone(sse__conn *c)
     sse__respond_err(c->request, SSE_ERR_NOT_FOUND);
 }
 
-/* Answers with what there is now. */
-static void poll_now(sse__conn *c)
+/* Its time is over: answers with what there is now. */
+void sse__reader_poll_timeout(sse__conn *c)
 {
     sse_hub     *hub = c->server->hub;
     sse_event_id newest;
@@ -215,9 +240,37 @@ static void poll_now(sse__conn *c)
         poll_done(c, &take, &newest, state);
 }
 
-void sse__reader_poll_timeout(sse__conn *c)
+/* A HEAD waits for nothing. What it takes it must take at once, as nothing
+ * holds the stream when the lock is gone. */
+static void poll_look(sse_request *r)
 {
-    poll_now(c);
+    sse__conn   *c = r->conn;
+    sse_hub     *hub = c->server->hub;
+    sse_event_id newest = {0};
+    uint32_t     state = SSE_STATE_ACTIVE;
+    size_t       cursor_len;
+    const char  *cursor = cursor_of(r, &cursor_len);
+    sse__stream *stream;
+    sse__take    take;
+    int          rc = sse__hub_enter(hub);
+
+    if (rc == SSE_OK) {
+        rc = find(r, &stream);
+        if (rc == SSE_OK)
+            rc = look(c, stream, cursor, cursor_len);
+        if (rc == SSE_OK) {
+            sse__subscriber_take(&c->sub, SSE__WRITE_MAX, &take);
+            sse__stream_last_id(stream, &newest);
+            state = stream->state;
+        }
+        sse__hub_leave(hub);
+    }
+    if (rc == SSE_OK)
+        poll_done(c, &take, &newest, state);
+    else if (rc == SSE_ERR_ENDED)
+        sse__respond_empty(r, 204);
+    else
+        sse__respond_err(r, rc);
 }
 
 /* ---- Answering ---- */
@@ -270,11 +323,16 @@ static void start_poll(sse_request *r)
 
 void sse__reader_start(sse_request *r)
 {
-    wanted how = r->parser.method == HTTP_HEAD ? LOOK
-                 : is_poll(r)                  ? POLL
-                                               : STREAM;
-    int    rc = r->conn->server->closing ? SSE_ERR_CLOSED : subscribe(r, how);
+    bool   head = r->parser.method == HTTP_HEAD, poll = is_poll(r);
+    wanted how = head ? LOOK : poll ? POLL : STREAM;
+    int    rc = SSE_ERR_CLOSED;
 
+    if (head && poll) {
+        poll_look(r);
+        return;
+    }
+    if (!r->conn->server->closing)
+        rc = subscribe(r, how);
     if (rc == SSE_ERR_ENDED)
         sse__respond_empty(r, 204);
     else if (rc < 0)
@@ -283,8 +341,6 @@ void sse__reader_start(sse_request *r)
         start_poll(r);
     else if (how == STREAM)
         start_stream(r);
-    else if (is_poll(r)) /* a HEAD waits for nothing */
-        poll_now(r->conn);
     else
         answer_head(r);
 }

@@ -6,7 +6,7 @@
 
 #include "../core/alloc.h"
 #include "../core/utf8.h"
-#include "server.h"
+#include "request.h"
 
 /* ---- http-parser's callbacks: 0 goes on ---- */
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "server.h"
+#include "respond.h"
 
 #define LARGE ((size_t)1 << 20) /* of a buffer that is not worth keeping */
 

@@ -2,7 +2,7 @@
 /* routes.c - from a path to what answers it, past the authorize hook. */
 #include <string.h>
 
-#include "server.h"
+#include "handlers.h"
 
 /* What a path below the prefix names. */
 typedef struct route {

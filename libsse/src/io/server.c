@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* server.c - a server's life: options, listening, one flush a turn, the end. */
-#include "server.h"
+#include "handlers.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

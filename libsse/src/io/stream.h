@@ -3,6 +3,7 @@
 #ifndef SSE_IO_STREAM_H
 #define SSE_IO_STREAM_H
 
+#include "../core/stream.h"
 #include "host.h"
 
 struct sse_stream {
