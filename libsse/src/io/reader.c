@@ -7,6 +7,7 @@
 #include "stream.h"
 
 #define TAKES_PER_FLUSH 4096
+#define TURNS 16
 #define SMALL_TAKE 1024u
 
 static const char CRLF[] = "\r\n";
@@ -358,58 +359,84 @@ int sse_request_respond_stream(sse_request *r, sse_stream *s)
 
 /* ---- The flush ---- */
 
-/* One subscriber's turn, without the lock. True: it may be given back. */
-static bool deliver(sse__conn *c, sse__take *t, sse_event_id *newest,
-                    uint32_t state)
+/* What one reader gets in a flush. */
+typedef struct turn {
+    sse__conn   *conn;
+    sse__take    take;
+    sse_event_id newest; /* for a poll: where it stands if it got nothing   */
+    uint32_t     state;  /* of its stream                                   */
+    bool         give;   /* it may be given back                            */
+} turn;
+
+/* With the lock. False: nobody is left who has something. */
+static bool take_turn(sse__port *port, turn *t)
 {
-    if (c->state == SSE__CONN_STREAMING) {
-        c->server->head.len = 0;
-        return send_take(c, t);
+    sse__subscriber *sub;
+
+    while ((sub = sse__port_take(port))) {
+        sse__conn *c = SSE__OWNER(sub, sse__conn, sub);
+
+        if (c->out)
+            continue; /* a write is under way: its end gives it back */
+        t->conn = c;
+        t->state = sub->stream->state;
+        sse__subscriber_take(sub, SSE__WRITE_MAX, &t->take);
+        if (c->state == SSE__CONN_POLLING)
+            sse__stream_last_id(sub->stream, &t->newest);
+        return true;
     }
-    if (t->bytes == 0 && t->end == SSE_REASON_NONE)
-        return true; /* a poll that has nothing yet */
-    if (t->end == SSE_REASON_REMOVED) {
-        poll_gone(c);
-        return false;
-    }
-    poll_done(c, t, newest, state);
     return false;
 }
 
-/* Each reader that has something gets all of it in one write, one after the
- * other. The lock is held to take, not to write. */
+/* Without the lock. */
+static bool deliver(turn *t)
+{
+    sse__conn *c = t->conn;
+
+    if (c->state == SSE__CONN_STREAMING) {
+        c->server->head.len = 0;
+        return send_take(c, &t->take);
+    }
+    if (c->state != SSE__CONN_POLLING) { /* closed by an earlier one's hook */
+        sse__take_drop(&t->take);
+        return false;
+    }
+    if (t->take.bytes == 0 && t->take.end == SSE_REASON_NONE)
+        return true; /* a poll that has nothing yet */
+    if (t->take.end == SSE_REASON_REMOVED)
+        poll_gone(c);
+    else
+        poll_done(c, &t->take, &t->newest, t->state);
+    return false;
+}
+
+/* Each reader that has something gets all of it in one write. The lock is held
+ * to take, for a few of them at a time, and not to write. */
 bool sse__reader_flush(sse_server *s)
 {
-    sse__port       *port = &s->door->door.port;
-    sse__subscriber *sub = NULL;
-    int              takes = 0;
+    sse__port *port = &s->door->door.port;
+    turn       turns[TURNS];
+    bool       more = true;
 
     if (sse__hub_enter(s->hub) < 0)
         return false;
-    while (takes++ < TAKES_PER_FLUSH && (sub = sse__port_take(port))) {
-        sse__conn   *c = SSE__OWNER(sub, sse__conn, sub);
-        sse_event_id newest = {0};
-        uint32_t     state = sub->stream->state;
-        sse__take    take;
+    for (int takes = 0; more && takes < TAKES_PER_FLUSH; takes += TURNS) {
+        int n = 0;
 
-        if (c->out) { /* the head is under way: its end gives it back */
-            continue;
-        }
-        sse__subscriber_take(sub, SSE__WRITE_MAX, &take);
-        if (c->state == SSE__CONN_POLLING)
-            sse__stream_last_id(sub->stream, &newest);
+        while (n < TURNS && (more = take_turn(port, &turns[n])))
+            n++;
         pthread_mutex_unlock(&s->hub->lock);
-        if (deliver(c, &take, &newest, state)) {
-            pthread_mutex_lock(&s->hub->lock);
-            sse__subscriber_give(sub);
-        } else {
-            pthread_mutex_lock(&s->hub->lock);
-        }
+        for (int i = 0; i < n; i++)
+            turns[i].give = deliver(&turns[i]);
+        pthread_mutex_lock(&s->hub->lock);
+        for (int i = 0; i < n; i++)
+            if (turns[i].give)
+                sse__subscriber_give(&turns[i].conn->sub);
     }
-    if (!sub)
-        port->armed = true;
+    more = more || !sse__list_empty(&port->ready);
+    port->armed = !more;
     sse__hub_leave(s->hub);
-    return sub != NULL;
+    return more;
 }
 
 /* ---- Goodbye ---- */

@@ -110,16 +110,17 @@ static int begin_head(sse_request *r, int status)
 {
     sse_server *s = r->conn->server;
     sse__buf   *b = &s->head;
-    char        line[128];
     int         rc;
 
     b->len = 0;
     r->answered = true;
     if (s->closing)
         r->conn->keep_alive = false;
-    snprintf(line, sizeof(line), "HTTP/1.1 %d %s\r\nDate: %s\r\n", status,
-             reason_phrase(status), date(s));
-    if ((rc = add(b, line)) < 0 || (rc = add_cors(b, r)) < 0)
+    if ((rc = add(b, "HTTP/1.1 ")) < 0 ||
+        (rc = sse__buf_add_u64(b, (uint64_t)status)) < 0 ||
+        (rc = add(b, " ")) < 0 || (rc = add(b, reason_phrase(status))) < 0 ||
+        (rc = add(b, "\r\nDate: ")) < 0 || (rc = add(b, date(s))) < 0 ||
+        (rc = add(b, "\r\n")) < 0 || (rc = add_cors(b, r)) < 0)
         return rc;
     if (r->added.len > 0)
         return sse__buf_add(b, r->added.data, r->added.len);
