@@ -26,6 +26,7 @@ bench:
 	$(RELEASE) -DLIBSSE_BENCH=ON
 	cmake --build --preset release
 	npm install --prefix bench --silent --no-audit --no-fund
+	build/bench/queue_bench
 	bench/run
 
 fuzz:
