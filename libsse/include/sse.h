@@ -287,11 +287,11 @@ typedef struct sse_event_id {
 } sse_event_id;
 
 /* Creates a stream. `id` is 1 to 255 bytes out of A-Z a-z 0-9 . _ ~ : @ + - ;
- * of length 0, the hub makes one up. An id whose stream has ended may be used
- * again: a new stream takes its place, and its log starts anew. `producer`,
- * which may be NULL, is the queue that is told when the stream must stop.
- * Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_INVAL, SSE_ERR_EXISTS, SSE_ERR_LIMIT
- * or SSE_ERR_UTF8. */
+ * of length 0, the hub makes up one that nobody guesses. An id whose stream
+ * has ended may be used again: a new stream takes its place, and its log
+ * starts anew. `producer`, which may be NULL, is the queue that is told when
+ * the stream must stop. Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_INVAL,
+ * SSE_ERR_EXISTS, SSE_ERR_LIMIT or SSE_ERR_IO. */
 SSE_API int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
                            sse_queue *producer, const sse_stream_options *opts,
                            sse_stream **out);

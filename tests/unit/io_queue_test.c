@@ -510,6 +510,31 @@ static void gets_heartbeats(void **state)
     close_all();
 }
 
+/* ---- Ids ---- */
+
+static void makes_up_ids(void **state)
+{
+    const sse_stream_info *info;
+    sse_stream            *streams[100];
+    char                   seen[100][32];
+
+    (void)state;
+    open_all();
+    for (int i = 0; i < 100; i++) {
+        OK(sse_stream_new(hub, "", 0, NULL, NULL, &streams[i]));
+        OK(sse_stream_get_info(streams[i], &info));
+        assert_int_equal(info->id_len, 26);
+        assert_int_equal(strspn(info->id, "0123456789abcdefghjkmnpqrstvwxyz"),
+                         26);
+        memcpy(seen[i], info->id, 27);
+        for (int j = 0; j < i; j++)
+            assert_string_not_equal(seen[i], seen[j]);
+    }
+    for (int i = 0; i < 100; i++)
+        sse_stream_free(streams[i]);
+    close_all();
+}
+
 /* ---- Arguments ---- */
 
 static void refuses_what_belongs_elsewhere(void **state)
@@ -928,6 +953,7 @@ int main(void)
         cmocka_unit_test(calls_nobody_who_is_gone),
         cmocka_unit_test(waits),
         cmocka_unit_test(gets_heartbeats),
+        cmocka_unit_test(makes_up_ids),
         cmocka_unit_test(refuses_what_belongs_elsewhere),
         cmocka_unit_test(checks_batches),
         cmocka_unit_test(freed_in_any_order),

@@ -2,15 +2,7 @@
 /* client_retry.c - what follows the end of a request. */
 #include "client.h"
 
-/* splitmix64 */
-static uint64_t next_random(sse__client *c)
-{
-    uint64_t z = c->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
+#include "random.h"
 
 static void tell_error(sse__client *c, sse__why why, uint32_t status)
 {
@@ -40,7 +32,7 @@ static int64_t pick_delay(sse__client *c)
     bool clean = c->why == SSE__WHY_BODY_END;
 
     if (c->o.profile != SSE__STRICT || (!clean && c->backoff.attempts > 0))
-        return sse__backoff_next(&c->backoff, next_random(c));
+        return sse__backoff_next(&c->backoff, sse__random_next(&c->random));
     c->backoff.attempts += !clean;
     return base_ms(c);
 }

@@ -4,6 +4,7 @@
 
 #include "alloc.h"
 #include "options.h"
+#include "random.h"
 
 #define SCRATCH_MAX ((size_t)1 << 31)
 
@@ -72,14 +73,9 @@ void sse__hub_set_time(sse__hub *h, int64_t mono_ms, int64_t wall_ms)
     h->wall_ms = wall_ms;
 }
 
-/* SplitMix64: for ids and jitter, not for secrets. */
 uint64_t sse__hub_random(sse__hub *h)
 {
-    uint64_t z = h->random += 0x9e3779b97f4a7c15u;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    return sse__random_next(&h->random);
 }
 
 sse__stream *sse__hub_find(const sse__hub *h, const char *id, size_t id_len)

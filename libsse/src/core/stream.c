@@ -144,21 +144,6 @@ static void apply_options(sse__stream *s, const sse_stream_options *o)
                   sse__option(o->log_age_ms, d->log_age_ms));
 }
 
-/* 24 letters and digits: 120 random bits, of two draws. */
-static size_t make_id(sse__hub *h, char *out)
-{
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-    size_t            n = 0;
-
-    for (int draw = 0; draw < 2; draw++) {
-        uint64_t r = sse__hub_random(h);
-
-        for (int i = 0; i < 12; i++, r >>= 5)
-            out[n++] = digits[r & 31];
-    }
-    return n;
-}
-
 static void stream_init(sse__stream *s, sse__hub *h,
                         const sse_stream_options *opts)
 {
@@ -224,17 +209,12 @@ int sse__stream_create(sse__hub *h, const char *id, size_t id_len,
                        sse__stream **out)
 {
     sse_stream_options o = {0};
-    char               made[32];
     sse__stream       *s, *old;
     int                rc;
 
     *out = NULL;
     if (sse__options_copy(&o, sizeof(o), opts) < 0 || !options_valid(&o))
         return SSE_ERR_INVAL;
-    if (id_len == 0) {
-        id_len = make_id(h, made);
-        id = made;
-    }
     if (!sse__stream_id_valid(id, id_len))
         return SSE_ERR_INVAL;
     old = sse__hub_find(h, id, id_len);

@@ -98,8 +98,7 @@ static int create(sse_request *r, const creation *c, sse__stream **out)
         return SSE_ERR_EXISTS; /* an ended one is still its owner's */
     if (sse__user_is_full(h, c->owner.text, c->owner.len))
         return SSE_ERR_LIMIT;
-    rc = sse__stream_create(h, c->id.len ? c->id.text : "", c->id.len, NULL,
-                            NULL, &s);
+    rc = sse__stream_create(h, c->id.text, c->id.len, NULL, NULL, &s);
     if (rc < 0)
         return rc;
     if ((rc = sse__stream_set_owner(s, c->owner.text, c->owner.len)) < 0 ||
@@ -147,9 +146,28 @@ static int create_locked(sse_request *r, creation *c)
     return rc;
 }
 
+/* Checks the id, or makes one up. False: it has been answered. */
+static bool name_it(sse_request *r, creation *c, char *made)
+{
+    if (!c->id.text) {
+        c->id = (sse__json_slice){made, SSE__MADE_ID_BYTES};
+        if (sse__make_id(made))
+            return true;
+        sse__respond_error(r, 500, "internal", "There is no id to be had.");
+        return false;
+    }
+    if (sse__stream_id_valid(c->id.text, c->id.len))
+        return true;
+    sse__respond_error(r, 400, "bad_id",
+                       "A stream id is 1 to 255 characters out of A-Z a-z 0-9 "
+                       ". _ ~ : @ + -");
+    return false;
+}
+
 void sse__api_create(sse_request *r)
 {
     sse_server *s = r->conn->server;
+    char        made[SSE__MADE_ID_BYTES];
     creation    c;
     int         rc;
 
@@ -167,12 +185,8 @@ void sse__api_create(sse_request *r)
         sse__respond_err(r, rc);
         return;
     }
-    if (c.id.text && !sse__stream_id_valid(c.id.text, c.id.len)) {
-        sse__respond_error(r, 400, "bad_id",
-                           "A stream id is 1 to 255 characters out of A-Z a-z "
-                           "0-9 . _ ~ : @ + -");
+    if (!name_it(r, &c, made))
         return;
-    }
     if (r->has_user && c.owner.len > 0 && !is_user(r, c.owner)) {
         sse__respond_error(r, 403, "forbidden",
                            "A stream cannot be created for somebody else.");

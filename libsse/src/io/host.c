@@ -30,6 +30,18 @@ int64_t sse__clock_wall_ms(void)
     return clock_ms(CLOCK_REALTIME);
 }
 
+bool sse__make_id(char out[SSE__MADE_ID_BYTES])
+{
+    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+    unsigned char     bytes[SSE__MADE_ID_BYTES];
+
+    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+        return false;
+    for (int i = 0; i < SSE__MADE_ID_BYTES; i++)
+        out[i] = digits[bytes[i] & 31];
+    return true;
+}
+
 /* ---- Hub ---- */
 
 /* A page that the kernel clears in a child, so that a child can tell without

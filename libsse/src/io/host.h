@@ -40,6 +40,12 @@ typedef struct sse__door {
     void (*destroy)(struct sse__door *door);
 } sse__door;
 
+#define SSE__MADE_ID_BYTES 26
+
+/* Makes up the id of a stream: 130 bits from the system, so that nobody guesses
+ * one. False when the system gives none. */
+bool sse__make_id(char out[SSE__MADE_ID_BYTES]);
+
 int64_t sse__clock_mono_ms(void);
 int64_t sse__clock_wall_ms(void);
 

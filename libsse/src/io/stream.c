@@ -78,12 +78,19 @@ int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
                    sse_queue *producer, const sse_stream_options *opts,
                    sse_stream **out)
 {
+    char         made[SSE__MADE_ID_BYTES];
     sse__stream *core;
     int          rc;
 
     *out = NULL;
     if (producer && door_of(producer)->hub != hub)
         return SSE_ERR_INVAL;
+    if (id_len == 0) {
+        if (!sse__make_id(made))
+            return SSE_ERR_IO;
+        id = made;
+        id_len = sizeof(made);
+    }
     if ((rc = sse__hub_enter(hub)) < 0)
         return rc;
     if ((rc = sse__hub_start(hub)) == SSE_OK)
