@@ -13,6 +13,11 @@ set(sse_src_dir ${PROJECT_SOURCE_DIR}/libsse/src)
 file(GLOB core_sources CONFIGURE_DEPENDS ${sse_src_dir}/core/*.c)
 file(GLOB io_sources CONFIGURE_DEPENDS ${sse_src_dir}/io/*.c)
 
+# The parser's loops gain a tenth from it; the rest gains nothing.
+set_source_files_properties(
+    ${sse_src_dir}/core/parser.c ${sse_src_dir}/core/scan.c
+    PROPERTIES COMPILE_OPTIONS $<$<CONFIG:RelWithDebInfo,Release>:-O3>)
+
 # The part without I/O. It links to nothing: the C library is all it may use.
 add_library(sse_core STATIC ${core_sources})
 target_include_directories(sse_core
@@ -27,7 +32,7 @@ target_include_directories(sse_io
     PUBLIC ${sse_include_dir}
     PRIVATE ${sse_src_dir}/core ${sse_src_dir}/io ${HTTP_PARSER_INCLUDE_DIR})
 target_link_libraries(sse_io PRIVATE
-    sse_warnings sse_posix PkgConfig::LIBUV PkgConfig::CJSON Threads::Threads)
+    sse_warnings sse_posix PkgConfig::LIBUV Threads::Threads)
 set_target_properties(sse_io PROPERTIES POSITION_INDEPENDENT_CODE ON)
 
 set(sse_objects $<TARGET_OBJECTS:sse_core> $<TARGET_OBJECTS:sse_io>)
@@ -39,7 +44,7 @@ set(sse_interface_dirs $<BUILD_INTERFACE:${sse_include_dir}>
 add_library(sse_shared SHARED ${sse_objects})
 target_include_directories(sse_shared PUBLIC ${sse_interface_dirs})
 target_link_libraries(sse_shared PRIVATE
-    PkgConfig::LIBUV PkgConfig::CJSON ${HTTP_PARSER_LIBRARY} Threads::Threads)
+    PkgConfig::LIBUV ${HTTP_PARSER_LIBRARY} Threads::Threads)
 target_link_options(sse_shared PRIVATE
     -Wl,--version-script=${PROJECT_SOURCE_DIR}/libsse/libsse.map
     -Wl,-z,nodelete)
@@ -55,7 +60,7 @@ set_target_properties(sse_shared PROPERTIES
 # installed package fits any machine, and costs users of libsse.so nothing.
 add_library(sse_static STATIC ${sse_objects})
 target_include_directories(sse_static PUBLIC ${sse_interface_dirs})
-target_link_libraries(sse_static PUBLIC uv cjson http_parser Threads::Threads)
+target_link_libraries(sse_static PUBLIC uv http_parser Threads::Threads)
 set_target_properties(sse_static PROPERTIES OUTPUT_NAME sse)
 
 add_library(libsse::sse ALIAS sse_shared)
