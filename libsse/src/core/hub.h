@@ -22,6 +22,9 @@
 
 #define SSE__GAP_REASONS 4u
 
+/* What a gap event gives as its reason, by sse__gap. */
+extern const char *const sse__gap_names[SSE__GAP_REASONS];
+
 /* Counters for the metrics. */
 typedef struct sse__counters {
     uint64_t streams_created, streams_ended[6]; /* by sse_state             */

@@ -92,12 +92,11 @@ static int add_kept(const sse__hub *h, sse__buf *out)
 static int add_reasons(sse__buf *out, const char *name, const char *help,
                        const uint64_t *numbers)
 {
-    static const char *const reasons[] = {"trimmed", "expired", "lagged",
-                                          "diverged"};
-    int                      rc = sse__metric_head(out, name, "counter", help);
+    int rc = sse__metric_head(out, name, "counter", help);
 
     for (int i = 0; rc == SSE_OK && i < (int)SSE__GAP_REASONS; i++)
-        rc = sse__metric_add(out, name, "reason", reasons[i], numbers[i]);
+        rc =
+            sse__metric_add(out, name, "reason", sse__gap_names[i], numbers[i]);
     return rc;
 }
 

@@ -211,8 +211,8 @@ static void add_number(sse__take *t, uint64_t number)
     add_prefix(t, at);
 }
 
-static const char *const gap_names[] = {"trimmed", "expired", "lagged",
-                                        "diverged"};
+const char *const sse__gap_names[SSE__GAP_REASONS] = {"trimmed", "expired",
+                                                      "lagged", "diverged"};
 
 /* Events from..to are not coming: says so, and counts it. */
 static void add_gap(sse__take *t, sse__hub *h, uint64_t from, uint64_t to,
@@ -228,7 +228,7 @@ static void add_gap(sse__take *t, sse__hub *h, uint64_t from, uint64_t to,
     else
         add_number(t, to - from + 1);
     add_prefix(t, ",\"reason\":\"");
-    add_prefix(t, gap_names[reason]);
+    add_prefix(t, sse__gap_names[reason]);
     add_prefix(t, "\"}\n\n");
     h->counters.gaps[reason]++;
     if (reason != SSE__GAP_DIVERGED)

@@ -112,6 +112,20 @@ static int create(sse_request *r, const creation *c, sse__stream **out)
     return SSE_OK;
 }
 
+/* {"streamId","state"}, into an empty buffer. */
+static int add_state(sse__buf *out, const sse__stream *s)
+{
+    int rc;
+
+    out->len = 0;
+    if ((rc = sse__buf_add_str(out, "{\"streamId\":\"")) < 0 ||
+        (rc = sse__buf_add_str(out, s->id)) < 0 ||
+        (rc = sse__buf_add_str(out, "\",\"state\":\"")) < 0 ||
+        (rc = sse__buf_add_str(out, sse_state_name((int)s->state))) < 0)
+        return rc;
+    return sse__buf_add_str(out, "\"}");
+}
+
 static int add_created(sse_request *r, sse__buf *out, const sse__stream *s)
 {
     int rc;
@@ -124,11 +138,7 @@ static int add_created(sse_request *r, sse__buf *out, const sse__stream *s)
         (rc = sse_request_add_header(r, "Location", 8, out->data, out->len)) <
             0)
         return rc;
-    out->len = 0;
-    if ((rc = sse__buf_add_str(out, "{\"streamId\":\"")) < 0 ||
-        (rc = sse__buf_add_str(out, s->id)) < 0)
-        return rc;
-    return sse__buf_add_str(out, "\",\"state\":\"active\"}");
+    return add_state(out, s);
 }
 
 static int create_locked(sse_request *r, creation *c)
@@ -158,9 +168,7 @@ static bool name_it(sse_request *r, creation *c, char *made)
     }
     if (sse__stream_id_valid(c->id.text, c->id.len))
         return true;
-    sse__respond_error(r, 400, "bad_id",
-                       "A stream id is 1 to 255 characters out of A-Z a-z 0-9 "
-                       ". _ ~ : @ + -");
+    sse__respond_bad_id(r);
     return false;
 }
 
@@ -202,14 +210,6 @@ void sse__api_create(sse_request *r)
 
 /* ---- One stream ---- */
 
-static sse__stream *find(sse_request *r)
-{
-    sse__stream *s =
-        sse__hub_find(&r->conn->server->hub->core, r->id.data, r->id.len);
-
-    return s && sse__request_may(r, s) ? s : NULL;
-}
-
 void sse__api_remove(sse_request *r)
 {
     sse_hub     *hub = r->conn->server->hub;
@@ -217,26 +217,13 @@ void sse__api_remove(sse_request *r)
 
     if (sse__hub_enter(hub) < 0)
         return;
-    if ((s = find(r)))
+    if ((s = sse__request_stream(r)))
         sse__stream_remove(s);
     sse__hub_leave(hub);
     if (s)
         sse__respond_empty(r, 204);
     else
         sse__respond_err(r, SSE_ERR_NOT_FOUND);
-}
-
-static int add_stopped(sse__buf *out, const sse__stream *s)
-{
-    int rc;
-
-    out->len = 0;
-    if ((rc = sse__buf_add_str(out, "{\"streamId\":\"")) < 0 ||
-        (rc = sse__buf_add_str(out, s->id)) < 0 ||
-        (rc = sse__buf_add_str(out, "\",\"state\":\"")) < 0 ||
-        (rc = sse__buf_add_str(out, sse_state_name((int)s->state))) < 0)
-        return rc;
-    return sse__buf_add_str(out, "\"}");
 }
 
 void sse__api_stop(sse_request *r)
@@ -247,10 +234,10 @@ void sse__api_stop(sse_request *r)
 
     if (sse__hub_enter(server->hub) < 0)
         return;
-    if ((s = find(r))) {
+    if ((s = sse__request_stream(r))) {
         rc = sse__stream_stop(s, SSE_REASON_REQUESTED);
         if (rc == SSE_OK)
-            rc = add_stopped(&server->scratch, s);
+            rc = add_state(&server->scratch, s);
     }
     sse__hub_leave(server->hub);
     if (rc < 0)
@@ -352,7 +339,7 @@ void sse__api_recover(sse_request *r)
     if (sse__hub_enter(server->hub) < 0)
         return;
     server->scratch.len = 0;
-    if ((s = find(r)))
+    if ((s = sse__request_stream(r)))
         rc = add_recovered(r, s, &server->scratch);
     else
         rc = sse__buf_add_str(&server->scratch, unknown);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* append.c - bodies of requests that append: JSON, NDJSON, plain text. */
 #include <string.h>
-#include <strings.h>
 
 #include "../core/alloc.h"
 #include "../core/json.h"
@@ -142,11 +141,6 @@ static int parse_lines(sse_request *r, batch *b)
 
 /* ---- Bodies ---- */
 
-static bool is_type(const char *type, size_t len, const char *name)
-{
-    return len == strlen(name) && strncasecmp(type, name, len) == 0;
-}
-
 static int parse_plain(sse_request *r, batch *b)
 {
     size_t         type_len;
@@ -178,14 +172,14 @@ static int parse_body(sse_request *r, bool terminal, batch *b)
     r->conn->server->arena.len = 0;
     if (sse__buf_reserve(&r->conn->server->arena, r->body.len + 1) < 0)
         return SSE_ERR_NOMEM;
-    if (is_type(type, len, "text/plain"))
+    if (sse__is_token(type, len, "text/plain"))
         return parse_plain(r, b);
-    if (!terminal && (is_type(type, len, "application/x-ndjson") ||
-                      is_type(type, len, "application/ndjson") ||
-                      is_type(type, len, "application/jsonl")))
+    if (!terminal && (sse__is_token(type, len, "application/x-ndjson") ||
+                      sse__is_token(type, len, "application/ndjson") ||
+                      sse__is_token(type, len, "application/jsonl")))
         return parse_lines(r, b);
-    if (len > 0 && !is_type(type, len, "application/json") &&
-        !is_type(type, len, "application/x-www-form-urlencoded"))
+    if (len > 0 && !sse__is_token(type, len, "application/json") &&
+        !sse__is_token(type, len, "application/x-www-form-urlencoded"))
         return WRONG_TYPE;
     if ((rc = batch_reserve(b, 1)) < 0)
         return rc;
@@ -293,8 +287,8 @@ static int apply(sse_request *r, batch *b, uint32_t state)
 
     if (rc < 0)
         return rc;
-    stream = sse__hub_find(&s->hub->core, r->id.data, r->id.len);
-    if (!stream || !sse__request_may(r, stream))
+    stream = sse__request_stream(r);
+    if (!stream)
         rc = SSE_ERR_NOT_FOUND;
     else if (patient && sse__stream_must_wait(stream, b->events, b->count))
         rc = MUST_WAIT;

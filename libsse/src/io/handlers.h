@@ -12,6 +12,10 @@ void sse__route(sse_request *r);
 /* Whether the owner rule lets the request at the stream. With the lock. */
 bool sse__request_may(const sse_request *r, const sse__stream *s);
 
+/* The stream that the request's path names, if it may see it, or NULL. With
+ * the lock. */
+sse__stream *sse__request_stream(const sse_request *r);
+
 /* ---- append.c ---- */
 
 void sse__append_events(sse_request *r);

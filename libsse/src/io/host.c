@@ -162,6 +162,16 @@ int sse__hub_enter(sse_hub *hub)
     return SSE_OK;
 }
 
+void sse__hub_pause(sse_hub *hub)
+{
+    pthread_mutex_unlock(&hub->lock);
+}
+
+void sse__hub_go_on(sse_hub *hub)
+{
+    pthread_mutex_lock(&hub->lock);
+}
+
 #define WAKES_AT_ONCE 8
 
 /* Unlocks, and wakes the doors that have something to tell: never while the

@@ -52,6 +52,10 @@ int64_t sse__clock_wall_ms(void);
 /* Locks the hub and tells it the time: SSE_OK, or SSE_ERR_FORKED, unlocked. */
 int  sse__hub_enter(sse_hub *hub);
 void sse__hub_leave(sse_hub *hub); /* unlocks, then wakes */
+
+/* Lets others in for a moment, between enter and leave. */
+void sse__hub_pause(sse_hub *hub);
+void sse__hub_go_on(sse_hub *hub);
 void sse__hub_ref(sse_hub *hub);
 
 /* Starts the thread, if it does not run. With the lock. SSE_OK, SSE_ERR_IO. */

@@ -46,16 +46,6 @@ static int look(sse__conn *c, sse__stream *s, const char *cursor, size_t len)
     return rc;
 }
 
-/* The stream that the request names and may see. With the lock. */
-static int find(const sse_request *r, sse__stream **out)
-{
-    sse__stream *s =
-        sse__hub_find(&r->conn->server->hub->core, r->id.data, r->id.len);
-
-    *out = s;
-    return s && sse__request_may(r, s) ? SSE_OK : SSE_ERR_NOT_FOUND;
-}
-
 static int subscribe(sse_request *r, wanted how)
 {
     sse__conn             *c = r->conn;
@@ -70,10 +60,12 @@ static int subscribe(sse_request *r, wanted how)
         opts.heartbeat_ms = opts.retry_ms = SSE_NEVER;
     if ((rc = sse__hub_enter(s->hub)) < 0)
         return rc;
-    rc = find(r, &stream);
-    if (rc == SSE_OK && how == LOOK)
+    stream = sse__request_stream(r);
+    if (!stream)
+        rc = SSE_ERR_NOT_FOUND;
+    else if (how == LOOK)
         rc = look(c, stream, cursor, cursor_len);
-    else if (rc == SSE_OK)
+    else
         rc = sse__subscriber_open(&c->sub, stream, &s->door->door.port, cursor,
                                   cursor_len, &opts);
     sse__hub_leave(s->hub);
@@ -172,15 +164,20 @@ static bool send_take(sse__conn *c, sse__take *t)
 
 /* ---- Long poll ---- */
 
+static void poll_leave(sse__conn *c)
+{
+    sse__conn_unsubscribe(c);
+    sse__timer_drop(&c->timer);
+    c->state = SSE__CONN_READING;
+}
+
 static void poll_answer(sse__conn *c, const sse_event_id *last, int rc,
                         uint32_t state)
 {
     sse__buf   *b = &c->server->scratch;
     const char *name = sse_state_name((int)state);
 
-    sse__conn_unsubscribe(c);
-    sse__timer_drop(&c->timer);
-    c->state = SSE__CONN_READING;
+    poll_leave(c);
     if (rc < 0 || (rc = sse__buf_add_str(b, "],\"lastEventId\":\"")) < 0 ||
         (rc = sse__buf_add_str(b, last->text_len ? last->text : "0")) < 0 ||
         (rc = sse__buf_add_str(b, "\",\"state\":\"")) < 0 ||
@@ -204,18 +201,15 @@ static void poll_done(sse__conn *c, sse__take *t, sse_event_id *newest,
 
     b->len = 0;
     rc = sse__buf_add_str(b, "{\"events\":[");
-    if (rc == SSE_OK && t)
+    if (rc == SSE_OK)
         rc = sse__events_add(b, t, &last, &first);
-    if (t)
-        sse__take_drop(t);
+    sse__take_drop(t);
     poll_answer(c, last.text_len ? &last : newest, rc, state);
 }
 
 static void poll_gone(sse__conn *c)
 {
-    sse__conn_unsubscribe(c);
-    sse__timer_drop(&c->timer);
-    c->state = SSE__CONN_READING;
+    poll_leave(c);
     sse__respond_err(c->request, SSE_ERR_NOT_FOUND);
 }
 
@@ -256,9 +250,8 @@ static void poll_look(sse_request *r)
     int          rc = sse__hub_enter(hub);
 
     if (rc == SSE_OK) {
-        rc = find(r, &stream);
-        if (rc == SSE_OK)
-            rc = look(c, stream, cursor, cursor_len);
+        stream = sse__request_stream(r);
+        rc = stream ? look(c, stream, cursor, cursor_len) : SSE_ERR_NOT_FOUND;
         if (rc == SSE_OK) {
             sse__subscriber_take(&c->sub, SSE__WRITE_MAX, &take);
             sse__stream_last_id(stream, &newest);
@@ -425,10 +418,10 @@ bool sse__reader_flush(sse_server *s)
 
         while (n < TURNS && (more = take_turn(port, &turns[n])))
             n++;
-        pthread_mutex_unlock(&s->hub->lock);
+        sse__hub_pause(s->hub);
         for (int i = 0; i < n; i++)
             turns[i].give = deliver(&turns[i]);
-        pthread_mutex_lock(&s->hub->lock);
+        sse__hub_go_on(s->hub);
         for (int i = 0; i < n; i++)
             if (turns[i].give)
                 sse__subscriber_give(&turns[i].conn->sub);

@@ -8,6 +8,11 @@
 #include "../core/utf8.h"
 #include "request.h"
 
+bool sse__is_token(const char *text, size_t len, const char *token)
+{
+    return len == strlen(token) && strncasecmp(text, token, len) == 0;
+}
+
 /* ---- http-parser's callbacks: 0 goes on ---- */
 
 static int refuse(sse_request *r, int status)
@@ -101,8 +106,7 @@ static bool is_token(const char *text, size_t len)
 static bool is_named(const sse_request *r, const sse__header *h,
                      const char *name)
 {
-    return h->name_len == strlen(name) &&
-           strncasecmp(r->text.data + h->name, name, h->name_len) == 0;
+    return sse__is_token(r->text.data + h->name, h->name_len, name);
 }
 
 /* What http-parser lets pass and RFC 9112 does not: two servers that read such
@@ -253,11 +257,6 @@ size_t sse__request_feed(sse_request *r, const char *data, size_t len)
     return r->status ? len : n;
 }
 
-static bool has_token(const char *text, size_t len, const char *token)
-{
-    return len == strlen(token) && strncasecmp(text, token, len) == 0;
-}
-
 /* Whether the client waits for a word before it sends the body. */
 bool sse__request_wants_continue(sse_request *r)
 {
@@ -265,7 +264,7 @@ bool sse__request_wants_continue(sse_request *r)
     const char *expect = sse__request_find(r, "expect", &len);
 
     if (r->continued || r->parser.http_minor == 0 || r->body.len > 0 ||
-        !has_token(expect, len, "100-continue"))
+        !sse__is_token(expect, len, "100-continue"))
         return false;
     r->continued = true;
     return true;

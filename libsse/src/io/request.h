@@ -51,6 +51,9 @@ bool        sse__request_wants_continue(sse_request *r); /* true once */
 const char *sse__request_find(const sse_request *r, const char *name,
                               size_t *out_len);
 
+/* Whether `text` is `token`, without regard to case. */
+bool sse__is_token(const char *text, size_t len, const char *token);
+
 /* Puts the decoded text into `out`: SSE_OK, SSE_ERR_NOMEM, SSE_ERR_INVAL. */
 int sse__percent_decode(sse__buf *out, const char *text, size_t len,
                         bool plus_is_space);

@@ -252,6 +252,13 @@ void sse__respond_method(sse_request *r, const char *allow)
                        "This path does not take that method: see Allow.");
 }
 
+void sse__respond_bad_id(sse_request *r)
+{
+    sse__respond_error(r, 400, "bad_id",
+                       "A stream id is 1 to 255 characters out of A-Z a-z 0-9 "
+                       ". _ ~ : @ + -");
+}
+
 /* What a failure of the hub means to a client. */
 void sse__respond_err(sse_request *r, int err)
 {

@@ -13,6 +13,7 @@ void sse__respond_err(sse_request *r, int err); /* an sse_err               */
 
 /* Writes the head of a stream's answer into the server's `head`. */
 int  sse__respond_stream_head(sse_request *r, const char *id, size_t id_len);
+void sse__respond_bad_id(sse_request *r);
 void sse__respond_options(sse_request *r, const char *allow);
 void sse__respond_method(sse_request *r, const char *allow);
 

@@ -59,6 +59,14 @@ bool sse__request_may(const sse_request *r, const sse__stream *s)
            memcmp(s->user->name, r->user.data, r->user.len) == 0;
 }
 
+sse__stream *sse__request_stream(const sse_request *r)
+{
+    sse__stream *s =
+        sse__hub_find(&r->conn->server->hub->core, r->id.data, r->id.len);
+
+    return s && sse__request_may(r, s) ? s : NULL;
+}
+
 /* False: it has been answered. */
 static bool authorize(sse_request *r, int verb)
 {
@@ -158,9 +166,7 @@ static void dispatch_api(sse_request *r, const char *path, size_t len)
     id_len = slash ? (size_t)(slash - id) : len;
     if (sse__percent_decode(&r->id, id, id_len, false) < 0 ||
         !sse__stream_id_valid(r->id.data, r->id.len)) {
-        sse__respond_error(r, 400, "bad_id",
-                           "A stream id is 1 to 255 characters out of A-Z a-z "
-                           "0-9 . _ ~ : @ + -");
+        sse__respond_bad_id(r);
         return;
     }
     if (slash)
