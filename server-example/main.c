@@ -4,11 +4,13 @@
  * program with work of its own would. */
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "relay.h"
 #include "sse.h"
 
 #define RUNS_MAX 200
@@ -19,9 +21,10 @@ extern const size_t sse_page_html_len;
 
 /* ---- Options ---- */
 
-static const char *host = "127.0.0.1", *store = "memory:", *origin;
+static const char *host = "127.0.0.1", *store = "memory:", *origin, *upstream;
 static const char *text_file = "/usr/share/common-licenses/GPL-3";
-static uint32_t    port = 8080, rate = 20, heartbeat_ms, log_events, log_bytes;
+static uint32_t    port = 8080, rate = 20;
+static sse_hub_options hub_opts = {.size = sizeof(hub_opts)};
 
 static const struct option {
     const char  *name, *help;
@@ -32,10 +35,13 @@ static const struct option {
     {"host", "address to listen on (127.0.0.1)", &host, NULL, 0},
     {"port", "0 picks a free one (8080)", NULL, &port, 65535},
     {"store", "where streams are kept (memory:)", &store, NULL, 0},
-    {"heartbeat-ms", "silence before a heartbeat (15000)", NULL, &heartbeat_ms,
-     86400000},
-    {"log-events", "kept for each stream (10000)", NULL, &log_events, 1u << 24},
-    {"log-bytes", "kept for each stream (4194304)", NULL, &log_bytes, 1u << 30},
+    {"heartbeat-ms", "silence before a heartbeat (15000)", NULL,
+     &hub_opts.heartbeat_ms, 86400000},
+    {"log-events", "kept for each stream (10000)", NULL, &hub_opts.log_events,
+     1u << 24},
+    {"log-bytes", "kept for each stream (4194304)", NULL, &hub_opts.log_bytes,
+     1u << 30},
+    {"upstream", "URL of a model server to relay", &upstream, NULL, 0},
     {"allow-origin", "whose pages may read; * for all", &origin, NULL, 0},
     {"text", "what the demo streams (a licence text)", &text_file, NULL, 0},
     {"rate", "its words a second (20)", NULL, &rate, 10000},
@@ -98,7 +104,7 @@ static sse_hub        *hub;
 static sse_queue      *queue; /* tells which streams must stop */
 static pthread_mutex_t runs_lock = PTHREAD_MUTEX_INITIALIZER;
 static run             runs[RUNS_MAX];
-static int             ending;
+static atomic_int      ending;
 static char            text[TEXT_MAX + 1];
 
 static double now(void)
@@ -152,7 +158,7 @@ static void *produce(void *unused)
 {
     pthread_mutex_lock(&runs_lock);
     while (!ending) {
-        double time = now(), next = time + 60, left;
+        double time = now(), next = time + 60;
 
         take_stops();
         for (run *r = runs; r < runs + RUNS_MAX; r++) {
@@ -161,8 +167,7 @@ static void *produce(void *unused)
                 next = r->due;
         }
         pthread_mutex_unlock(&runs_lock);
-        left = next - now();
-        sse_queue_wait(queue, left > 0 ? (int64_t)(left * 1000) + 1 : 0);
+        sse_queue_wait(queue, (int64_t)((next - time) * 1000) + 1);
         pthread_mutex_lock(&runs_lock);
     }
     pthread_mutex_unlock(&runs_lock);
@@ -219,15 +224,16 @@ static void on_request(sse_request *r, void *unused)
 {
     size_t      len;
     const char *path = sse_request_path(r, &len);
-    const char *method = sse_request_method(r);
+    int         post = strcmp(sse_request_method(r), "POST") == 0;
 
     (void)unused;
-    if (len == 1 && strcmp(method, "POST") != 0)
+    if (len == 1 && !post)
         sse_request_respond(r, 200, "text/html; charset=utf-8", 24,
                             sse_page_html, sse_page_html_len);
-    else if (len == 11 && memcmp(path, "/demo/start", 11) == 0 &&
-             strcmp(method, "POST") == 0)
+    else if (len == 11 && memcmp(path, "/demo/start", 11) == 0 && post)
         start_demo(r);
+    else
+        relay_take(r);
 }
 
 /* ---- Serving ---- */
@@ -240,39 +246,34 @@ static void on_signal(int number)
     sse_loop_stop(loop);
 }
 
-static void die(const char *what, const char *why)
-{
-    fprintf(stderr, "sse-server: %s: %s\n", what, why);
-    exit(1);
-}
-
 static void check(int rc, const char *detail)
 {
-    if (rc < 0)
-        die("cannot start", detail && *detail ? detail : sse_strerror(rc));
+    if (rc >= 0)
+        return;
+    fprintf(stderr, "sse-server: cannot start: %s\n",
+            detail && *detail ? detail : sse_strerror(rc));
+    exit(1);
 }
 
 int main(int argc, char **argv)
 {
-    sse_hub_options opts = {.size = sizeof(opts)};
-    sse_server     *server;
-    pthread_t       producer;
-    FILE           *file;
+    sse_server *server;
+    pthread_t   producer;
+    FILE       *file;
 
     parse_options(argv + (argc == 0));
-    if (!(file = fopen(text_file, "rb")))
-        die("cannot read", text_file);
+    file = fopen(text_file, "rb");
+    check(file ? SSE_OK : SSE_ERR_IO, "the file of --text cannot be read");
     fread(text, 1, TEXT_MAX, file);
     fclose(file);
-    opts.heartbeat_ms = heartbeat_ms;
-    opts.log_events = log_events;
-    opts.log_bytes = log_bytes;
-    check(sse_hub_new(&opts, &hub), NULL);
+    relay_adapt(upstream, &hub_opts);
+    check(sse_hub_new(&hub_opts, &hub), NULL);
     check(sse_queue_new(hub, NULL, &queue), NULL);
     check(sse_loop_new(&loop), NULL);
     check(sse_server_new(loop, hub, NULL, &server), NULL);
     if (origin)
         check(sse_server_add_origin(server, origin, strlen(origin)), NULL);
+    check(relay_start(loop, hub, upstream), "--upstream takes a URL");
     sse_server_on_request(server, on_request, NULL);
     check(sse_server_listen(server, host, strlen(host), port, &port),
           sse_server_error_detail(server));
@@ -284,13 +285,12 @@ int main(int argc, char **argv)
            host, port);
     fflush(stdout);
     check(sse_loop_run(loop), NULL);
-    pthread_mutex_lock(&runs_lock);
     ending = 1;
-    pthread_mutex_unlock(&runs_lock);
     sse_queue_wake(queue);
     pthread_join(producer, NULL);
     for (run *r = runs; r < runs + RUNS_MAX; r++)
         sse_stream_free(r->stream);
+    relay_end();
     sse_server_free(server);
     sse_loop_free(loop);
     sse_queue_free(queue);

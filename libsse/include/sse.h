@@ -56,7 +56,8 @@ typedef enum sse_err {
     SSE_ERR_DENIED    = -11, /* the authorize hook said no                  */
     SSE_ERR_CLOSED    = -12, /* the object is closing; only free() is left  */
     SSE_ERR_IO        = -13, /* the system refused; see the error detail    */
-    SSE_ERR_FORKED    = -14  /* the object was made before fork()           */
+    SSE_ERR_FORKED    = -14, /* the object was made before fork()           */
+    SSE_ERR_STORE     = -15  /* the store cannot be reached, or refused     */
 } sse_err;
 
 /* A short English sentence for a code, never NULL. Static text. Any thread. */
@@ -182,7 +183,9 @@ typedef enum sse_id_format {
 
 typedef enum sse_heartbeat {
     SSE_HEARTBEAT_COMMENT = 0, /* ": heartbeat"                             */
-    SSE_HEARTBEAT_EVENT   = 1  /* "event: heartbeat", for EventSource       */
+    SSE_HEARTBEAT_EVENT   = 1, /* "event: heartbeat", for EventSource       */
+    SSE_HEARTBEAT_LINE    = 2  /* the comment without a blank line behind it,
+                                * which some clients take for an event      */
 } sse_heartbeat;
 
 /* What happens when a reader is so slow that events it has not had would
@@ -241,13 +244,59 @@ SSE_API int sse_hub_remove(sse_hub *hub, const char *id, size_t id_len);
 /* Writes the hub's metrics in the Prometheus text format 0.0.4. Any thread. */
 SSE_API int sse_hub_metrics(sse_hub *hub, sse_buffer *out);
 
+/* ---- Store -------------------------------------------------------------- */
+
+typedef struct sse_queue sse_queue; /* see below */
+
+/* With a store, streams outlive the process and are seen by every hub on the
+ * same store. A stream made here is written here alone: its readers on this hub
+ * wait for nobody, and the store follows as fast as it can, from a bounded
+ * memory while it is away. Streams of other hubs are fetched when somebody asks
+ * for them. Calls that must ask the store then wait for its answer, up to
+ * command_ms: sse_stream_new, sse_stream_open, sse_subscriber_new, sse_list_new,
+ * sse_hub_stop, sse_hub_remove, sse_hub_settle, and appends to a stream with
+ * SSE_STREAM_SHARED; they return SSE_ERR_STORE when it gives none. */
+typedef struct sse_store_options {
+    uint32_t size;        /* sizeof(sse_store_options)                      */
+    uint32_t flags;       /* reserved, must be 0                            */
+    uint32_t start_ms;    /* to wait for the first contact; 0: 1 s          */
+    uint32_t command_ms;  /* for the store's answer; 0: 5 s                 */
+    uint32_t linger_ms;   /* collects events before they are sent; 0: none  */
+    uint32_t lease_ms;    /* of a producer; renewed at a third; 0: 10 s     */
+    uint32_t sweep_ms;    /* looks for orphans; 0: 30 s; SSE_NEVER          */
+    uint32_t idle_ms;     /* keeps a fetched stream nobody reads; 0: 30 s   */
+} sse_store_options;
+
+/* Opens the store that a URL names: "redis://user:password@host:port/db",
+ * "rediss://", "unix:///path", "redis+sentinel://host,host/name"; "memory:" is
+ * none. Before the first stream. A store that cannot be reached is tried again
+ * for ever. Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_IO, SSE_ERR_INVAL for a URL
+ * that is none or a hub that has a stream, or SSE_ERR_STORE when the store
+ * refuses for good (a wrong password). */
+SSE_API int sse_hub_set_store(sse_hub *hub, const char *url, size_t len,
+                              const sse_store_options *opts);
+
+/* Why the store was refused, or cannot be reached now; "" when all is well.
+ * Good until the next call of this function. One thread at a time. */
+SSE_API const char *sse_hub_store_error(sse_hub *hub);
+
+/* Streams whose producer went silent are told to this queue: SSE_NOTE_ORPHAN.
+ * Without one on any hub, they are ended as failed. NULL unsets it. */
+SSE_API int sse_hub_set_guardian(sse_hub *hub, sse_queue *q);
+
+/* Answers SSE_NOTE_ORPHAN: the stream ends with `state` as for
+ * sse_stream_end(), or, with SSE_STATE_ACTIVE, its job still runs: it is asked
+ * about again. Returns SSE_OK, SSE_ERR_NOT_FOUND when it is no orphan any more,
+ * or the errors of sse_stream_end(). Any thread. */
+SSE_API int sse_hub_settle(sse_hub *hub, const char *id, size_t id_len,
+                           int state, const char *type, size_t type_len,
+                           const char *data, size_t data_len);
+
 /* ---- Streams ------------------------------------------------------------ */
 
 /* A handle on one stream of a hub. The stream lives in the hub; freeing the
  * handle ends nothing. */
 typedef struct sse_stream sse_stream;
-
-typedef struct sse_queue sse_queue;
 
 typedef enum sse_state {
     SSE_STATE_ACTIVE    = 0,
@@ -263,6 +312,8 @@ SSE_API const char *sse_state_name(int state);
 
 /* Flags of sse_stream_options. */
 #define SSE_STREAM_CHANNEL 1u /* many writers, no terminal event            */
+#define SSE_STREAM_SHARED 2u  /* with a store: any hub may append; channels
+                               * are so too                                 */
 
 typedef struct sse_stream_options {
     uint32_t size;          /* sizeof(sse_stream_options)                   */
@@ -391,7 +442,8 @@ typedef enum sse_note_kind {
     SSE_NOTE_BYTES = 1, /* event stream bytes for subscriber `key`          */
     SSE_NOTE_END   = 2, /* subscriber `key` has had its last byte; `reason` */
     SSE_NOTE_STOP  = 3, /* the producer of stream `key` must stop; `reason` */
-    SSE_NOTE_WAKE  = 4  /* sse_queue_wake() was called                      */
+    SSE_NOTE_WAKE  = 4, /* sse_queue_wake() was called                      */
+    SSE_NOTE_ORPHAN = 5 /* its bytes: the stream, as JSON, as in a listing  */
 } sse_note_kind;
 
 typedef enum sse_reason {
@@ -483,18 +535,24 @@ SSE_API void sse_subscriber_next(sse_subscriber *sub);
 
 /* ---- Event loop --------------------------------------------------------- */
 
-/* Runs servers on the calling thread. Hooks run on that thread, no other. */
+/* Runs servers and clients on one thread. Hooks run on it, on no other. */
 typedef struct sse_loop sse_loop;
 
 SSE_API int  sse_loop_new(sse_loop **out);
-SSE_API void sse_loop_free(sse_loop *loop); /* not while it runs            */
+SSE_API void sse_loop_free(sse_loop *loop); /* not during sse_loop_run()    */
 
 /* Runs until everything on the loop is closed. Returns SSE_OK, or SSE_ERR_IO
  * when the system refused to go on. */
 SSE_API int sse_loop_run(sse_loop *loop);
 
-/* Closes every server on the loop as sse_server_close() does; a second call
- * ends them at once. Any thread, and safe in a signal handler. */
+/* Runs the loop on a thread of its own instead, with all signals blocked, for
+ * as long as anybody holds the loop. For loops of clients: servers are not made
+ * or freed while it runs. Returns SSE_OK, SSE_ERR_INVAL when it runs already,
+ * or SSE_ERR_IO. */
+SSE_API int sse_loop_start(sse_loop *loop);
+
+/* Closes every client on the loop, and every server as sse_server_close() does;
+ * a second call ends them at once. Any thread, and safe in a signal handler. */
 SSE_API void sse_loop_stop(sse_loop *loop);
 
 /* ---- HTTP server -------------------------------------------------------- */
@@ -575,14 +633,22 @@ SSE_API int sse_request_add_header(sse_request *r, const char *name,
                                    size_t name_len, const char *value,
                                    size_t value_len);
 
-/* Answers. In a request hook; once. Returns SSE_OK, SSE_ERR_NOMEM or
- * SSE_ERR_INVAL. */
+/* Answers. In a request hook, or later if it was held; once. Returns SSE_OK,
+ * SSE_ERR_NOMEM or SSE_ERR_INVAL. */
 SSE_API int sse_request_respond(sse_request *r, int status, const char *type,
                                 size_t type_len, const char *body,
                                 size_t body_len);
 
+/* Keeps the request past its hook, to be answered later, on the loop's thread.
+ * If its caller goes away first, or the server is closed, `gone(r, user)` is
+ * called instead, and the request is no more. In a request hook. Returns
+ * SSE_OK, or SSE_ERR_INVAL when it has been answered. */
+SSE_API int sse_request_hold(sse_request *r,
+                             void (*gone)(sse_request *r, void *user),
+                             void *user);
+
 /* Answers with a stream, from the cursor that the request names, as a GET of
- * the stream would. In a request hook; once. */
+ * the stream would. Otherwise as above. */
 SSE_API int sse_request_respond_stream(sse_request *r, sse_stream *s);
 
 typedef enum sse_verb {
@@ -611,6 +677,273 @@ SSE_API int sse_server_on_authorize(sse_server *s,
 SSE_API int sse_server_on_request(sse_server *s,
                                   void (*hook)(sse_request *r, void *user),
                                   void *user);
+
+/* ---- Client ------------------------------------------------------------- */
+
+/* Follows one URL until its stream ends: parses it, comes back with the last
+ * event id when the connection is lost, delivers no event twice, and tells
+ * what is missing. The network is served on the thread that runs the client's
+ * loop; functions of a client may be called from any thread.
+ *
+ *     sse_loop_new(&loop);
+ *     sse_loop_start(loop);
+ *     sse_client_new(loop, url, strlen(url), NULL, &client);
+ *     sse_client_start(client);
+ *     while (sse_client_next(client, -1, &news) > 0)
+ *         if (news->kind == SSE_NEWS_EVENT)
+ *             handle(news->data, news->data_len);
+ *
+ * What is not taken yet is kept up to queue_bytes; then the socket waits. */
+typedef struct sse_client sse_client;
+
+typedef enum sse_profile {
+    SSE_PROFILE_RESILIENT = 0, /* 408, 425, 429, 5xx and what the network does
+                                * are tried again, 401 with a fresh token    */
+    SSE_PROFILE_STRICT    = 1, /* what EventSource does                      */
+    SSE_PROFILE_FINITE    = 2  /* as resilient; a clean end of the body is
+                                * the end, and nothing is asked for twice
+                                * without an id to go on from               */
+} sse_profile;
+
+/* Flags of sse_client_options. */
+#define SSE_CLIENT_ACK 1u       /* the position moves by sse_client_ack()   */
+#define SSE_CLIENT_COMMENTS 2u  /* comments are news too                    */
+#define SSE_CLIENT_TOKEN 4u     /* SSE_NEWS_TOKEN before each attempt       */
+#define SSE_CLIENT_DECIDE 16u   /* SSE_NEWS_DECIDE about each error         */
+#define SSE_CLIENT_POLL 32u     /* long poll where nothing streams          */
+#define SSE_CLIENT_INSECURE 64u /* takes any certificate: for tests         */
+
+/* SSE_NEVER lifts a limit. */
+typedef struct sse_client_options {
+    uint32_t size;               /* sizeof(sse_client_options)              */
+    uint32_t flags;              /* SSE_CLIENT_*                            */
+    uint32_t profile;            /* an sse_profile                          */
+    uint32_t retry_ms;           /* until the server says; 0: 1 s           */
+    uint32_t retry_floor_ms;     /* 0: 100 ms                               */
+    uint32_t retry_cap_ms;       /* 0: 30 s                                 */
+    uint32_t retry_after_cap_ms; /* 0: 5 min                                */
+    uint32_t max_attempts;       /* failed in a row; 0: 10, strict: none    */
+    uint32_t budget_ms;          /* without progress; 0: none               */
+    uint32_t healthy_ms;         /* forgets failures, open so long; 0: 60 s */
+    uint32_t healthy_events;     /* or after so many events; 0: 10          */
+    uint32_t connect_ms;         /* name, TCP, TLS, redirects; 0: 10 s      */
+    uint32_t first_byte_ms;      /* from there to the head; 0: 30 s         */
+    uint32_t stall_ms;           /* without a byte; 0: 30 s                 */
+    uint32_t poll_ms;            /* for a long poll's answer; 0: 60 s       */
+    uint32_t poll_period_ms;     /* then streaming is tried; 0: 5 min       */
+    uint32_t window;             /* event ids remembered; 0: 1024           */
+    uint32_t queue_bytes;        /* not taken yet; 0: 256 KiB               */
+    uint32_t max_event_bytes;    /* 0: 16 MiB                               */
+    uint32_t max_redirects;      /* in a row; 0: 20                         */
+    uint32_t max_error_bytes;    /* kept of a refusal's body; 0: 64 KiB     */
+    uint32_t reserved;           /* must be 0                               */
+} sse_client_options;
+
+/* Makes a client on a loop that runs, or will run. `url` is http or https, at
+ * most 8 KiB. Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_INVAL for a URL or option
+ * that cannot be used, or SSE_ERR_IO. Any thread. */
+SSE_API int sse_client_new(sse_loop *loop, const char *url, size_t url_len,
+                           const sse_client_options *opts, sse_client **out);
+
+/* Ends it at once. When it has returned, its hook does not run and will not;
+ * so do not hold a lock that the hook waits for. Any thread, the hook too. */
+SSE_API void sse_client_free(sse_client *c);
+
+typedef enum sse_setting {
+    SSE_SETTING_METHOD       = 1,  /* GET, or POST with a body              */
+    SSE_SETTING_BODY         = 2,  /* sent with each attempt                */
+    SSE_SETTING_RECOVERY_URL = 3,  /* asked first for a stored completion   */
+    SSE_SETTING_CURSOR       = 4,  /* an event id to go on from             */
+    SSE_SETTING_PROXY        = 5,  /* a URL; "" for none, whatever the
+                                    * environment says                      */
+    SSE_SETTING_CA_FILE      = 6,  /* PEM, in place of the system's         */
+    SSE_SETTING_CERT_FILE    = 7,  /* PEM, the client's certificate         */
+    SSE_SETTING_KEY_FILE     = 8,  /* PEM, its key                          */
+    SSE_SETTING_KEY_PASSWORD = 9,
+    SSE_SETTING_UNIX_SOCKET  = 10, /* a path, in place of TCP               */
+    SSE_SETTING_USER_AGENT   = 11  /* none unless set                       */
+} sse_setting;
+
+/* Before start. Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_INVAL for text that
+ * cannot be used, or SSE_ERR_CLOSED after start. */
+SSE_API int sse_client_set(sse_client *c, int setting, const char *text,
+                           size_t len);
+
+/* A header of the requests from the next attempt on, in place of one of that
+ * name; a value of length 0 takes it away. At any time. Credentials
+ * (Authorization, Cookie, Last-Event-ID, any name set here) do not follow a
+ * redirect to another origin. Returns SSE_OK, SSE_ERR_NOMEM, or SSE_ERR_INVAL
+ * for a name or value that is none, or Last-Event-ID. */
+SSE_API int sse_client_set_header(sse_client *c, const char *name,
+                                  size_t name_len, const char *value,
+                                  size_t value_len);
+
+/* One more type of event that ends the stream. The first takes the place of
+ * completed, failed, cancelled and done; strict has none unless told; length 0
+ * means no type does. Before start. Errors as for sse_client_set(). The data
+ * "[DONE]" ends a stream in any profile but strict. */
+SSE_API int sse_client_add_end_type(sse_client *c, const char *type,
+                                    size_t len);
+
+/* Begins. Returns SSE_OK, or SSE_ERR_CLOSED when it has begun already. */
+SSE_API int sse_client_start(sse_client *c);
+
+typedef enum sse_news_kind {
+    SSE_NEWS_OPEN    = 1, /* the server answers: status                     */
+    SSE_NEWS_EVENT   = 2, /* type, data, id                                 */
+    SSE_NEWS_COMMENT = 3, /* data                                           */
+    SSE_NEWS_GAP     = 4, /* events are gone: from_seq, to_seq, missed, gap */
+    SSE_NEWS_STATE   = 5, /* state                                          */
+    SSE_NEWS_RETRY   = 6, /* the next attempt is in delay_ms                */
+    SSE_NEWS_ERROR   = 7, /* cause, status, detail; data: the body refused  */
+    SSE_NEWS_END     = 8, /* cause, status, detail; the last of all news    */
+    SSE_NEWS_TOKEN   = 9, /* sse_client_set_token() is waited for; status is
+                           * 401 when the one in use was refused            */
+    SSE_NEWS_DECIDE  = 10 /* sse_client_decide() is waited for; cause, status,
+                           * decision: what the profile says                */
+} sse_news_kind;
+
+typedef enum sse_conn_state {
+    SSE_CONN_IDLE       = 0,
+    SSE_CONN_CONNECTING = 1,
+    SSE_CONN_OPEN       = 2,
+    SSE_CONN_WAITING    = 3, /* for the next attempt                        */
+    SSE_CONN_OFFLINE    = 4,
+    SSE_CONN_SUSPENDED  = 5,
+    SSE_CONN_ENDED      = 6
+} sse_conn_state;
+
+typedef enum sse_cause {
+    SSE_CAUSE_NONE         = 0,
+    SSE_CAUSE_NETWORK      = 1,  /* resolve, connect, TLS, reset, cut       */
+    SSE_CAUSE_REDIRECT     = 2,  /* one that must not be followed           */
+    SSE_CAUSE_CONNECT      = 3,  /* connect_ms passed                       */
+    SSE_CAUSE_NO_ANSWER    = 4,  /* first_byte_ms passed                    */
+    SSE_CAUSE_STALLED      = 5,  /* stall_ms passed without a byte          */
+    SSE_CAUSE_STATUS       = 6,  /* see status                              */
+    SSE_CAUSE_CONTENT_TYPE = 7,  /* not text/event-stream                   */
+    SSE_CAUSE_BODY_END     = 8,  /* the body ended in order                 */
+    SSE_CAUSE_TOKEN        = 9,  /* the application had none                */
+    SSE_CAUSE_NOMEM        = 10,
+    SSE_CAUSE_TOO_BIG      = 11, /* an event passes its limit               */
+    SSE_CAUSE_BAD_ANSWER   = 12, /* a long poll's is not as it must be      */
+    /* These only end a stream. */
+    SSE_CAUSE_TERMINAL     = 13, /* its terminal event was taken            */
+    SSE_CAUSE_NO_CONTENT   = 14, /* status 204                              */
+    SSE_CAUSE_CLOSED       = 15, /* sse_client_close()                      */
+    SSE_CAUSE_ATTEMPTS     = 16, /* max_attempts failed in a row            */
+    SSE_CAUSE_BUDGET       = 17, /* budget_ms passed without progress       */
+    SSE_CAUSE_NO_CURSOR    = 18  /* cut, and no id to go on from: finite    */
+} sse_cause;
+
+/* "network", "stalled", ...; static text; "unknown" for other numbers. */
+SSE_API const char *sse_cause_name(int cause);
+
+typedef enum sse_gap {
+    SSE_GAP_TRIMMED     = 0, /* these four are the server's own words       */
+    SSE_GAP_EXPIRED     = 1,
+    SSE_GAP_LAGGED      = 2,
+    SSE_GAP_DIVERGED    = 3, /* the log is another one, from its start      */
+    SSE_GAP_OTHER       = 4, /* a word that is not known here               */
+    SSE_GAP_UNANNOUNCED = 5  /* the ids show it, the server was silent      */
+} sse_gap;
+
+typedef enum sse_decision {
+    SSE_DECISION_RETRY   = 1,
+    SSE_DECISION_STOP    = 2,
+    SSE_DECISION_RENEW   = 3, /* retry with a fresh token                   */
+    SSE_DECISION_DONE    = 4, /* this was the orderly end                   */
+    SSE_DECISION_DEFAULT = 5  /* as the profile says                        */
+} sse_decision;
+
+/* Numbers that nobody knows are -1. Texts are valid UTF-8, those of an event
+ * as the parser gives them. */
+typedef struct sse_news {
+    uint32_t    kind;     /* an sse_news_kind: says which fields hold       */
+    uint32_t    cause;    /* an sse_cause                                   */
+    uint32_t    status;   /* of HTTP, or 0                                  */
+    uint32_t    state;    /* an sse_conn_state                              */
+    uint32_t    gap;      /* an sse_gap                                     */
+    uint32_t    decision; /* an sse_decision                                */
+    int64_t     delay_ms;
+    int64_t     from_seq; /* the first that is gone                         */
+    int64_t     to_seq;   /* the last                                       */
+    int64_t     missed;   /* how many                                       */
+    const char *type;
+    size_t      type_len;
+    const char *data;
+    size_t      data_len;
+    const char *id;       /* the last event id                              */
+    size_t      id_len;
+    const char *detail;   /* a sentence for people; never NULL, with a NUL  */
+    size_t      detail_len;
+} sse_news;
+
+/* Takes the next piece of news, waiting `timeout_ms` for it (negative: for
+ * ever). Taking one says that the one before has been dealt with: the position
+ * moves past it, except with SSE_CLIENT_ACK. `*out` is good until the next
+ * call of this function. Returns 1; 0 after SSE_NEWS_END; SSE_ERR_TIMEOUT;
+ * SSE_ERR_NOMEM: nothing is lost, call again; SSE_ERR_INVAL for a wait on the
+ * loop's own thread; SSE_ERR_CLOSED before start; SSE_ERR_FORKED. Any thread,
+ * one at a time. */
+SSE_API int sse_client_next(sse_client *c, int64_t timeout_ms,
+                            const sse_news **out);
+
+/* Calls `hook(user)` on the loop's thread when news have come and the last
+ * sse_client_next() returned no 1. It may call any function of this client,
+ * or signal another thread. Before start. NULL unsets it. Returns SSE_OK or
+ * SSE_ERR_CLOSED. */
+SSE_API int sse_client_on_news(sse_client *c, void (*hook)(void *user),
+                               void *user);
+
+/* An eventfd that becomes readable then. The client reads and closes it: an
+ * sse_client_next() that returns no 1 makes it unreadable. Before start.
+ * Returns the descriptor, or SSE_ERR_IO. */
+SSE_API int sse_client_fd(sse_client *c);
+
+/* A header of the last answer, as it was when the last news was taken; "" where
+ * there is none. Good until the next sse_client_next(). */
+SSE_API const char *sse_client_header(sse_client *c, const char *name,
+                                      size_t name_len, size_t *out_len);
+
+/* From now on "Authorization: Bearer <token>" is sent. Answers SSE_NEWS_TOKEN;
+ * unasked, on an open stream, a connection with it is opened before the other
+ * one is dropped. `token` NULL as an answer: there is none, give up. Length 0:
+ * the headers are right as they are. With `lifetime_ms` above 0 and
+ * SSE_CLIENT_TOKEN, a new one is asked for when four fifths of it are over.
+ * Returns SSE_OK, SSE_ERR_NOMEM or SSE_ERR_INVAL. */
+SSE_API int sse_client_set_token(sse_client *c, const char *token, size_t len,
+                                 int64_t lifetime_ms);
+
+/* Answers SSE_NEWS_DECIDE. SSE_OK, or SSE_ERR_INVAL for a number that is no
+ * sse_decision. */
+SSE_API int sse_client_decide(sse_client *c, int decision);
+
+/* What goes on around the program. Nothing is sent while it is suspended or
+ * offline; after it, one attempt at once. They count no calls. */
+SSE_API void sse_client_suspend(sse_client *c);
+SSE_API void sse_client_resume(sse_client *c);
+SSE_API void sse_client_offline(sse_client *c);
+SSE_API void sse_client_online(sse_client *c);
+
+/* Drops the connection and opens it again at once. */
+SSE_API void sse_client_restart(sse_client *c);
+
+/* Ends it: what has come and is not taken is forgotten; SSE_NEWS_END follows. */
+SSE_API void sse_client_close(sse_client *c);
+
+/* With SSE_CLIENT_ACK: everything up to the event with this id has been dealt
+ * with. Returns SSE_OK, SSE_ERR_NOMEM, or SSE_ERR_NOT_FOUND when it is none of
+ * those that wait for it. */
+SSE_API int sse_client_ack(sse_client *c, const char *id, size_t len);
+
+/* The position, the ids remembered and the server's retry, as bytes that an
+ * import takes for the same URL. Export at any time; import before start.
+ * Return SSE_OK, SSE_ERR_NOMEM, SSE_ERR_TOO_BIG for a full buffer, or
+ * SSE_ERR_INVAL for bytes that are damaged or belong to another URL; the
+ * client is then as it was. */
+SSE_API int sse_client_export(sse_client *c, sse_buffer *out);
+SSE_API int sse_client_import(sse_client *c, const void *data, size_t len);
 
 #ifdef __cplusplus
 }

@@ -247,7 +247,7 @@ static void end(unsigned i, bool clean)
     if (clean)
         check(sse__client_on_end(w.c, generation, w.now) == 0);
     else
-        sse__client_on_error(w.c, generation, w.now, SSE__WHY_NETWORK);
+        sse__client_on_error(w.c, generation, w.now, SSE_CAUSE_NETWORK);
 }
 
 /* ---- Histories ----------------------------------------------------------- */
@@ -255,7 +255,7 @@ static void end(unsigned i, bool clean)
 static void make(void)
 {
     sse__client_options o = {
-        .flags = w.flags & (SSE__CLIENT_TOKEN | SSE__CLIENT_DECIDE),
+        .flags = w.flags & (SSE_CLIENT_TOKEN | SSE_CLIENT_DECIDE),
         .window = w.flags & 1 ? 4 : 0,
         .queue_bytes = w.flags & 2 ? 40 : 0,
         .max_attempts = w.flags & 8 ? 0 : SSE_NEVER,
@@ -351,7 +351,7 @@ static void step(unsigned what, unsigned how)
         if (how % 8 == 0)
             restart_program();
         else if (how % 8 == 1)
-            sse__client_on_error(w.c, 1000000, w.now, SSE__WHY_NETWORK);
+            sse__client_on_error(w.c, 1000000, w.now, SSE_CAUSE_NETWORK);
         break;
     default: break;
     }

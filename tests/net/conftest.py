@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("suite", "transcripts")
+pytest.register_assert_rewrite(
+    "suite", "transcripts", "client_driver", "contract_service", "script_server"
+)
 
+from client_fixtures import *  # noqa: E402, F403
 from suite.fixtures import *  # noqa: E402, F403
 from suite.fixtures import Serve  # noqa: E402
 from suite.server import Server  # noqa: E402

@@ -8,7 +8,7 @@
 #include "client.h"
 
 static sse__verdict judge(uint32_t profile, bool poll, uint32_t status,
-                          const char *type, sse__why *why)
+                          const char *type, sse_cause *why)
 {
     sse__head h = {
         .status = status,
@@ -36,21 +36,23 @@ static void content_types_compare_by_essence(void **state)
                                       "text/event-strea",
                                       ";text/event-stream",
                                       "application/json"};
-    sse__why                 why;
+    sse_cause                why;
 
     (void)state;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
-        assert_int_equal(judge(SSE__STRICT, false, 200, good[i], &why),
+        assert_int_equal(judge(SSE_PROFILE_STRICT, false, 200, good[i], &why),
                          SSE__ACCEPT);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        assert_int_equal(judge(SSE__RESILIENT, false, 200, bad[i], &why),
+        assert_int_equal(judge(SSE_PROFILE_RESILIENT, false, 200, bad[i], &why),
                          SSE__STOP);
-        assert_int_equal(why, SSE__WHY_CONTENT_TYPE);
+        assert_int_equal(why, SSE_CAUSE_CONTENT_TYPE);
     }
-    assert_int_equal(judge(SSE__RESILIENT, true, 200, "application/json", &why),
-                     SSE__ACCEPT);
     assert_int_equal(
-        judge(SSE__RESILIENT, true, 200, "text/event-stream", &why), SSE__STOP);
+        judge(SSE_PROFILE_RESILIENT, true, 200, "application/json", &why),
+        SSE__ACCEPT);
+    assert_int_equal(
+        judge(SSE_PROFILE_RESILIENT, true, 200, "text/event-stream", &why),
+        SSE__STOP);
 }
 
 static void statuses_mean_what_the_profile_says(void **state)
@@ -59,42 +61,46 @@ static void statuses_mean_what_the_profile_says(void **state)
     static const uint32_t never[] = {201, 205, 206, 301, 304, 400,
                                      403, 404, 405, 407, 410, 451};
     const char           *type = "text/event-stream";
-    sse__why              why;
+    sse_cause             why;
 
     (void)state;
     for (size_t i = 0; i < sizeof(again) / sizeof(again[0]); i++) {
-        assert_int_equal(judge(SSE__RESILIENT, false, again[i], type, &why),
+        assert_int_equal(
+            judge(SSE_PROFILE_RESILIENT, false, again[i], type, &why),
+            SSE__RETRY);
+        assert_int_equal(judge(SSE_PROFILE_FINITE, false, again[i], type, &why),
                          SSE__RETRY);
-        assert_int_equal(judge(SSE__FINITE, false, again[i], type, &why),
-                         SSE__RETRY);
-        assert_int_equal(judge(SSE__STRICT, false, again[i], type, &why),
+        assert_int_equal(judge(SSE_PROFILE_STRICT, false, again[i], type, &why),
                          SSE__STOP);
     }
     for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
         for (uint32_t profile = 0; profile < 3; profile++)
             assert_int_equal(judge(profile, false, never[i], type, &why),
                              SSE__STOP);
-    assert_int_equal(judge(SSE__RESILIENT, false, 401, type, &why), SSE__RENEW);
-    assert_int_equal(judge(SSE__STRICT, false, 401, type, &why), SSE__STOP);
+    assert_int_equal(judge(SSE_PROFILE_RESILIENT, false, 401, type, &why),
+                     SSE__RENEW);
+    assert_int_equal(judge(SSE_PROFILE_STRICT, false, 401, type, &why),
+                     SSE__STOP);
     for (uint32_t profile = 0; profile < 3; profile++)
         assert_int_equal(judge(profile, false, 204, type, &why), SSE__DONE);
-    assert_int_equal(why, SSE__WHY_NO_CONTENT);
+    assert_int_equal(why, SSE_CAUSE_NO_CONTENT);
 }
 
 static void errors_mean_what_the_profile_says(void **state)
 {
     (void)state;
     for (uint32_t profile = 0; profile < 3; profile++) {
-        assert_int_equal(sse__policy_error(profile, SSE__WHY_NETWORK, 0),
+        assert_int_equal(sse__policy_error(profile, SSE_CAUSE_NETWORK, 0),
                          SSE__RETRY);
-        assert_int_equal(sse__policy_error(profile, SSE__WHY_STALLED, 0),
+        assert_int_equal(sse__policy_error(profile, SSE_CAUSE_STALLED, 0),
                          SSE__RETRY);
-        assert_int_equal(sse__policy_error(profile, SSE__WHY_REDIRECT, 0),
+        assert_int_equal(sse__policy_error(profile, SSE_CAUSE_REDIRECT, 0),
                          SSE__STOP);
-        assert_int_equal(sse__policy_error(profile, SSE__WHY_TOO_BIG, 0),
+        assert_int_equal(sse__policy_error(profile, SSE_CAUSE_TOO_BIG, 0),
                          SSE__STOP);
-        assert_int_equal(sse__policy_error(profile, SSE__WHY_BODY_END, 0),
-                         profile == SSE__FINITE ? SSE__DONE : SSE__RETRY);
+        assert_int_equal(sse__policy_error(profile, SSE_CAUSE_BODY_END, 0),
+                         profile == SSE_PROFILE_FINITE ? SSE__DONE
+                                                       : SSE__RETRY);
     }
 }
 

@@ -99,7 +99,7 @@ static void goes_on_where_the_application_was(void)
 
 static void in_ack_mode_only_what_is_acked_is_done(void)
 {
-    sse__client_options o = {.flags = SSE__CLIENT_ACK};
+    sse__client_options o = {.flags = SSE_CLIENT_ACK};
     sse__client        *c = make(&o, URL);
     sse__buf            saved;
     char                text[64], cursor[64];

@@ -243,7 +243,7 @@ static void finish(void)
 static void cut(void)
 {
     remove_live(w.generation);
-    sse__client_on_error(w.c, w.generation, w.now, SSE__WHY_NETWORK);
+    sse__client_on_error(w.c, w.generation, w.now, SSE_CAUSE_NETWORK);
     pump();
 }
 
@@ -360,7 +360,7 @@ static void server_disconnects(void)
 
 static void token_expires_mid_stream(void)
 {
-    sse__client_options o = {.flags = SSE__CLIENT_TOKEN};
+    sse__client_options o = {.flags = SSE_CLIENT_TOKEN};
 
     begin(&o);
     CHECK(w.tokens == 1 && w.connects == 0);
@@ -386,7 +386,7 @@ static void token_expires_mid_stream(void)
 
 static void renewal_makes_before_it_breaks(void)
 {
-    sse__client_options o = {.flags = SSE__CLIENT_TOKEN};
+    sse__client_options o = {.flags = SSE_CLIENT_TOKEN};
     uint32_t            old;
 
     begin(&o);
@@ -435,7 +435,7 @@ static void renewal_takes_over_from_the_dead(void)
     pump();
     CHECK(w.live_count == 2);
     remove_live(fresh);
-    sse__client_on_error(w.c, fresh, w.now, SSE__WHY_NETWORK);
+    sse__client_on_error(w.c, fresh, w.now, SSE_CAUSE_NETWORK);
     pump();
     CHECK(w.live_count == 1 && w.connects == 2);
     ok();
@@ -554,8 +554,8 @@ static void laptop_sleep(void)
 
 static void html_error_page_with_200(void)
 {
-    static const uint32_t profiles[] = {SSE__STRICT, SSE__RESILIENT,
-                                        SSE__FINITE};
+    static const uint32_t profiles[] = {
+        SSE_PROFILE_STRICT, SSE_PROFILE_RESILIENT, SSE_PROFILE_FINITE};
 
     for (int i = 0; i < 3; i++) {
         sse__client_options o = {.profile = profiles[i]};
@@ -621,7 +621,7 @@ static void retry_after_seconds_and_date(void)
 
 static void strict_waits_just_the_reconnection_time(void)
 {
-    sse__client_options o = {.profile = SSE__STRICT};
+    sse__client_options o = {.profile = SSE_PROFILE_STRICT};
 
     begin_open(&o);
     bytes("retry:3000\nid:\xe2\x80\xa6\ndata:x\n\n");
@@ -645,7 +645,7 @@ static void strict_waits_just_the_reconnection_time(void)
 
 static void strict_hides_nothing(void)
 {
-    sse__client_options o = {.profile = SSE__STRICT};
+    sse__client_options o = {.profile = SSE_PROFILE_STRICT};
 
     begin_open(&o);
     bytes("event: gap\ndata: {\"reason\":\"trimmed\"}\n\n"
@@ -657,7 +657,7 @@ static void strict_hides_nothing(void)
 static void strict_fails_for_good(void)
 {
     static const uint32_t statuses[] = {205, 210, 299, 404, 410, 503};
-    sse__client_options   o = {.profile = SSE__STRICT};
+    sse__client_options   o = {.profile = SSE_PROFILE_STRICT};
 
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
         begin(&o);
@@ -670,7 +670,7 @@ static void strict_fails_for_good(void)
 
 static void finite_ends_with_its_body(void)
 {
-    sse__client_options o = {.profile = SSE__FINITE};
+    sse__client_options o = {.profile = SSE_PROFILE_FINITE};
 
     begin_open(&o);
     bytes("data: a\n\n");
@@ -733,7 +733,7 @@ static void only_failures_without_progress_count(void)
 
 static void the_application_decides(void)
 {
-    sse__client_options o = {.flags = SSE__CLIENT_DECIDE};
+    sse__client_options o = {.flags = SSE_CLIENT_DECIDE};
 
     begin(&o);
     head(404, "", "");
@@ -907,7 +907,7 @@ static void recovery_spares_the_stream(void)
 
 static void ack_moves_the_cursor(void)
 {
-    sse__client_options o = {.flags = SSE__CLIENT_ACK, .window = 2};
+    sse__client_options o = {.flags = SSE_CLIENT_ACK, .window = 2};
 
     begin_open(&o);
     bytes("id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: c\n\n");
@@ -977,7 +977,7 @@ static void an_event_too_big_ends_it(void)
 
 static void falls_back_to_long_poll_and_returns(void)
 {
-    sse__client_options o = {.flags = SSE__CLIENT_POLL};
+    sse__client_options o = {.flags = SSE_CLIENT_POLL};
 
     begin(&o);
     for (int i = 0; i < 2; i++) {
@@ -1019,7 +1019,7 @@ static void falls_back_to_long_poll_and_returns(void)
 
 static void a_broken_answer_is_tried_again(void)
 {
-    sse__client_options o = {.flags = SSE__CLIENT_POLL};
+    sse__client_options o = {.flags = SSE_CLIENT_POLL};
 
     begin(&o);
     for (int i = 0; i < 2; i++) {
@@ -1037,7 +1037,7 @@ static void a_broken_answer_is_tried_again(void)
 
 static void comments_are_told_when_asked_for(void)
 {
-    sse__client_options o = {.flags = SSE__CLIENT_COMMENTS};
+    sse__client_options o = {.flags = SSE_CLIENT_COMMENTS};
 
     begin_open(&o);
     bytes(": hi\n\n");
@@ -1050,7 +1050,7 @@ static void refuses_bad_options(void)
     sse__client_options bad[] = {
         {.profile = 3},
         {.flags = 64},
-        {.flags = SSE__CLIENT_ACK, .window = SSE_NEVER}};
+        {.flags = SSE_CLIENT_ACK, .window = SSE_NEVER}};
 
     for (int i = 0; i < 3; i++)
         assert_int_equal(sse__client_new(&bad[i], "", 0, &w.c), SSE_ERR_INVAL);

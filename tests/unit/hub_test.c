@@ -52,7 +52,7 @@ static void refuses_bad_options(void **state)
         {.size = 3},
         {.size = sizeof(bad[0]), .flags = 1},
         {.size = sizeof(bad[0]), .reserved = 1},
-        {.size = sizeof(bad[0]), .heartbeat = 2},
+        {.size = sizeof(bad[0]), .heartbeat = 3},
         {.size = sizeof(bad[0]), .id_format = 2},
         {.size = sizeof(bad[0]), .slow_policy = 3},
         {.size = sizeof(bad[0]), .unread_policy = 3},

@@ -347,6 +347,20 @@ static void hold(held *h, const sse__log *log, uint32_t random)
     check(h);
 }
 
+static void prepend_some(sse__log *log, uint64_t count)
+{
+    sse__log older;
+
+    if (count >= log->first_seq)
+        return;
+    sse__log_init(&older, 1000, 1u << 30, HOUR);
+    sse__log_seek(&older, log->first_seq - count - 1, 0);
+    while (older.next_seq < log->first_seq)
+        add(&older, len_of(older.next_seq), 0);
+    OK(sse__log_prepend(log, &older));
+    sse__log_free(&older);
+}
+
 static void survives_anything(void)
 {
     sse__log log;
@@ -371,6 +385,45 @@ static void survives_anything(void)
     for (int i = 0; i < HELD; i++) {
         check(&ring[i]);
         unpin(ring[i].spans, ring[i].count);
+    }
+}
+
+/* The middle, one end and the other of a log that grows at both. */
+static void grows_at_both_ends(void **state)
+{
+    uint32_t random = 11;
+
+    (void)state;
+    for (int round = 0; round < 40; round++) {
+        sse__log log;
+        held     ring[HELD] = {{.count = 0}};
+
+        sse__log_init(&log, 1000, 1u << 30, HOUR);
+        sse__log_seek(&log, 1499, 0);
+        for (int i = 0; i < 200; i++) {
+            held *h = &ring[i % HELD];
+
+            random = random * 1664525 + 1013904223;
+            if (h->count > 0) {
+                check(h);
+                unpin(h->spans, h->count);
+                h->count = 0;
+            }
+            if (random >> 30 == 0)
+                prepend_some(&log, 1 + random % 30);
+            else
+                add(&log, len_of(log.next_seq), 0);
+            if (random >> 28 == 15) {
+                log.max_events = 1 + random % 200;
+                sse__log_trim(&log);
+            }
+            hold(h, &log, random);
+        }
+        sse__log_free(&log);
+        for (int i = 0; i < HELD; i++) {
+            check(&ring[i]);
+            unpin(ring[i].spans, ring[i].count);
+        }
     }
 }
 
@@ -423,6 +476,7 @@ int main(void)
         cmocka_unit_test(pins_outlive_the_log),
         cmocka_unit_test(foresees_drops),
         cmocka_unit_test(survives_anything_at_random),
+        cmocka_unit_test(grows_at_both_ends),
         FAIL_ALLOC_TEST(survives_want_of_memory),
         FAIL_ALLOC_TEST(reserves_for_batches),
     };

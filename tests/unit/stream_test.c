@@ -132,7 +132,7 @@ static void refuses_bad_ids_and_options(void **state)
 {
     static const char *const bad[] = {"a b", "a/b", "\xc3\xa4", "a\n", "?"};
     sse_stream_options       o[] = {
-              {.size = sizeof(o[0]), .flags = 2},
+              {.size = sizeof(o[0]), .flags = 4},
               {.size = sizeof(o[0]), .slow_policy = 3},
               {.size = sizeof(o[0]), .unread_policy = 3},
               {.size = sizeof(o[0]), .slow_policy_set = 2},

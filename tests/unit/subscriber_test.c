@@ -961,22 +961,28 @@ static void beats_when_idle(void **state)
     close_hub();
 }
 
-static void beats_as_an_event(void **state)
+static void assert_beat(uint32_t how, const char *text)
 {
     sse_hub_options opts = {.size = sizeof(opts),
                             .retry_ms = SSE_NEVER,
                             .heartbeat_ms = 1000,
-                            .heartbeat = SSE_HEARTBEAT_EVENT};
+                            .heartbeat = how};
     sse__subscriber sub;
 
-    (void)state;
     open_hub(&opts);
     subscribe(&sub, create("s", NULL), "");
     drain(&sub);
     pass(1100);
-    assert_drained(&sub, "event: heartbeat\ndata: \n\n");
+    assert_drained(&sub, text);
     sse__subscriber_close(&sub);
     close_hub();
+}
+
+static void beats_as_asked(void **state)
+{
+    (void)state;
+    assert_beat(SSE_HEARTBEAT_EVENT, "event: heartbeat\ndata: \n\n");
+    assert_beat(SSE_HEARTBEAT_LINE, ": heartbeat\n");
 }
 
 static void never_beats(void **state)
@@ -1165,7 +1171,7 @@ int main(void)
         cmocka_unit_test(does_not_block_for_what_is_gone),
         cmocka_unit_test(greets_once),
         cmocka_unit_test(beats_when_idle),
-        cmocka_unit_test(beats_as_an_event),
+        cmocka_unit_test(beats_as_asked),
         cmocka_unit_test(never_beats),
         cmocka_unit_test(does_not_beat_while_taken),
         cmocka_unit_test(beats_for_ten_thousand),

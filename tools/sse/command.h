@@ -13,6 +13,7 @@ typedef struct command {
 } command;
 
 extern const command parse_command;
+extern const command cat_command;
 extern const command pub_command;
 extern const command ls_command;
 extern const command stop_command;

@@ -200,11 +200,9 @@ http_outcome http_send(http *h, const http_request *request)
     return outcome;
 }
 
-/* The sentence of {"error":"code","message":"sentence"}; empty when the answer
- * is none of ours. */
-static text server_sentence(const http *h)
+text http_sentence(const char *body, size_t len)
 {
-    cJSON       *answer = cJSON_ParseWithLength(h->body.data, h->body.len);
+    cJSON       *answer = cJSON_ParseWithLength(body, len);
     const cJSON *message = cJSON_GetObjectItem(answer, "message");
     text         sentence = {0};
 
@@ -220,7 +218,7 @@ int http_complain(const http *h, http_outcome outcome)
 
     if (outcome != HTTP_ANSWERED)
         return fail("%s", h->error);
-    sentence = server_sentence(h);
+    sentence = http_sentence(h->body.data, h->body.len);
     if (sentence.len > 0)
         fail("the server says: %s (%ld)", sentence.data, h->status);
     else

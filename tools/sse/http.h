@@ -56,6 +56,10 @@ http_outcome http_send(http *h, const http_request *request);
  * error. Returns EXIT_FAILED. */
 int http_complain(const http *h, http_outcome outcome);
 
+/* The sentence of {"error":"code","message":"sentence"}; empty when the answer
+ * is none of ours. text_free() frees it. */
+text http_sentence(const char *body, size_t len);
+
 int64_t now_ms(void); /* of a clock that is never set */
 
 #endif

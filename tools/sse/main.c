@@ -8,10 +8,7 @@
 #include "sse.h"
 
 static const command *const commands[] = {
-    &parse_command,
-    &pub_command,
-    &ls_command,
-    &stop_command,
+    &cat_command, &parse_command, &pub_command, &ls_command, &stop_command,
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };

@@ -27,42 +27,12 @@ typedef struct parse {
 
 /* ---- Output -------------------------------------------------------------- */
 
-/* A broken pipe is no news to anybody: it ends the program as quietly as
- * SIGPIPE does where that is not ignored. */
-static int write_out(parse *p)
-{
-    size_t done = 0;
-
-    while (done < p->out.len) {
-        ssize_t n = write(STDOUT_FILENO, p->out.data + done, p->out.len - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EPIPE ? EXIT_FAILED
-                                  : fail("cannot write: %s", strerror(errno));
-        done += (size_t)n;
-    }
-    text_clear(&p->out);
-    return EXIT_OK;
-}
-
-static void print_event(text *out, const sse_item *item)
-{
-    text_add_string(out, "{\"type\":");
-    text_add_json(out, item->type, item->type_len);
-    text_add_string(out, ",\"data\":");
-    text_add_json(out, item->data, item->data_len);
-    text_add_string(out, ",\"lastEventId\":");
-    text_add_json(out, item->id, item->id_len);
-    text_add_string(out, "}\n");
-}
-
 static void print_item(text *out, const sse_item *item)
 {
     char retry[64];
 
     switch (item->kind) {
-    case SSE_ITEM_EVENT: print_event(out, item); break;
+    case SSE_ITEM_EVENT: text_add_event(out, item); break;
     case SSE_ITEM_COMMENT:
         text_add_string(out, "{\"comment\":");
         text_add_json(out, item->data, item->data_len);
@@ -81,7 +51,7 @@ static void print_item(text *out, const sse_item *item)
 /* What came before the error is right, and is printed. */
 static int parser_error(parse *p, int err)
 {
-    int rc = write_out(p);
+    int rc = text_write(&p->out);
 
     if (rc != EXIT_OK)
         return rc;
@@ -97,7 +67,7 @@ static int parse_bytes(parse *p, const char *data, size_t len)
 
     while (rc >= 0 && (rc = sse_parser_next(p->parser, &item)) > 0) {
         print_item(&p->out, item);
-        if (p->out.len >= OUTPUT_BYTES && write_out(p) != EXIT_OK)
+        if (p->out.len >= OUTPUT_BYTES && text_write(&p->out) != EXIT_OK)
             return EXIT_FAILED;
     }
     return rc < 0 ? parser_error(p, rc) : EXIT_OK;
@@ -119,7 +89,7 @@ static int parse_input(parse *p)
             rc = parse_bytes(p, in + at, left < p->chunk ? left : p->chunk);
         }
         if (rc == EXIT_OK)
-            rc = write_out(p); /* the next read may wait for long */
+            rc = text_write(&p->out); /* the next read may wait for long */
     }
     return rc;
 }

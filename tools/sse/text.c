@@ -2,10 +2,12 @@
 /* text.c - growing text, and JSON strings written into it. */
 #include "text.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 
@@ -53,6 +55,23 @@ void text_free(text *t)
 {
     free(t->data);
     *t = (text){0};
+}
+
+int text_write(text *t)
+{
+    size_t done = 0;
+
+    while (done < t->len) {
+        ssize_t n = write(STDOUT_FILENO, t->data + done, t->len - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EPIPE ? EXIT_FAILED
+                                  : fail("cannot write: %s", strerror(errno));
+        done += (size_t)n;
+    }
+    text_clear(t);
+    return EXIT_OK;
 }
 
 /* ---- JSON strings -------------------------------------------------------- */
@@ -121,6 +140,17 @@ void text_add_json(text *t, const char *data, size_t len)
         }
     }
     text_add(t, "\"", 1);
+}
+
+void text_add_event(text *t, const sse_item *event)
+{
+    text_add_string(t, "{\"type\":");
+    text_add_json(t, event->type, event->type_len);
+    text_add_string(t, ",\"data\":");
+    text_add_json(t, event->data, event->data_len);
+    text_add_string(t, ",\"lastEventId\":");
+    text_add_json(t, event->id, event->id_len);
+    text_add_string(t, "}\n");
 }
 
 /* ---- UTF-8 --------------------------------------------------------------- */

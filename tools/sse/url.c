@@ -31,7 +31,8 @@ CURLU *url_parse(const command *cmd, const char *arg)
     if (strstr(arg, "://") == NULL)
         text_add_string(&full, "http://");
     text_add_string(&full, arg);
-    rc = curl_url_set(url, CURLUPART_URL, full.data, 0);
+    rc = *arg == '/' ? CURLUE_NO_HOST /* libcurl takes the next name for one */
+                     : curl_url_set(url, CURLUPART_URL, full.data, 0);
     text_free(&full);
     if (rc == CURLUE_OK && is_http(url))
         return url;

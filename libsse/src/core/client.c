@@ -39,29 +39,28 @@ void sse__client_tell(sse__client *c, sse__client_item item)
     c->notice_count++;
 }
 
-static sse__client_state state_of(const sse__client *c)
+static sse_conn_state state_of(const sse__client *c)
 {
     if (c->phase == SSE__PHASE_IDLE || c->phase == SSE__PHASE_ENDED)
-        return c->phase == SSE__PHASE_IDLE ? SSE__CLIENT_IDLE
-                                           : SSE__CLIENT_ENDED;
+        return c->phase == SSE__PHASE_IDLE ? SSE_CONN_IDLE : SSE_CONN_ENDED;
     if (sse__client_held(c))
-        return c->suspended ? SSE__CLIENT_SUSPENDED : SSE__CLIENT_OFFLINE;
+        return c->suspended ? SSE_CONN_SUSPENDED : SSE_CONN_OFFLINE;
     if (c->phase == SSE__PHASE_OPEN || c->phase == SSE__PHASE_OVER ||
         c->poll_open)
-        return SSE__CLIENT_OPEN;
+        return SSE_CONN_OPEN;
     return c->phase == SSE__PHASE_WAIT && c->due_ms > c->now_ms
-               ? SSE__CLIENT_WAITING
-               : SSE__CLIENT_CONNECTING;
+               ? SSE_CONN_WAITING
+               : SSE_CONN_CONNECTING;
 }
 
 void sse__client_update(sse__client *c)
 {
-    sse__client_state state = state_of(c);
+    sse_conn_state state = state_of(c);
 
-    if (state == c->told || c->told == SSE__CLIENT_ENDED)
+    if (state == c->told || c->told == SSE_CONN_ENDED)
         return;
     c->told = state;
-    if (state != SSE__CLIENT_ENDED) /* the END item says that */
+    if (state != SSE_CONN_ENDED) /* the END item says that */
         sse__client_tell(
             c, (sse__client_item){.kind = SSE__TOLD_STATE, .state = state});
 }
@@ -80,7 +79,7 @@ static void drop_both(sse__client *c)
     c->paused = false;
 }
 
-void sse__client_finish(sse__client *c, sse__why why)
+void sse__client_finish(sse__client *c, sse_cause why)
 {
     if (c->phase == SSE__PHASE_ENDED)
         return;
@@ -90,7 +89,8 @@ void sse__client_finish(sse__client *c, sse__why why)
     c->renew = SSE__RENEWAL_NONE;
     sse__client_tell(c, (sse__client_item){.kind = SSE__TOLD_END,
                                            .why = why,
-                                           .status = c->status});
+                                           .status = c->status,
+                                           .generation = c->attempt});
     sse__client_update(c);
 }
 
@@ -175,7 +175,7 @@ void sse__client_close(sse__client *c, int64_t now_ms)
     if (c->phase != SSE__PHASE_ENDED)
         c->notice_count = 0;
     c->status = 0;
-    sse__client_finish(c, SSE__WHY_CLOSED);
+    sse__client_finish(c, SSE_CAUSE_CLOSED);
 }
 
 void sse__client_renew_token(sse__client *c, int64_t now_ms)
@@ -198,11 +198,11 @@ void sse__client_token_ready(sse__client *c, int64_t now_ms, bool ok)
         c->phase = SSE__PHASE_WAIT;
         c->due_ms = c->now_ms;
         if (!ok)
-            sse__client_over(c, SSE__WHY_TOKEN);
+            sse__client_over(c, SSE_CAUSE_TOKEN);
     } else if (c->renew == SSE__RENEWAL_ASKED) {
         c->renew = SSE__RENEWAL_READY;
         if (!ok)
-            sse__client_renewal_failed(c, SSE__WHY_TOKEN, 0);
+            sse__client_renewal_failed(c, SSE_CAUSE_TOKEN, 0);
     }
     sse__client_update(c);
 }
@@ -241,6 +241,7 @@ static int accept(sse__client *c, sse__request *r, uint32_t status)
         sse__client_drop(c, &c->main);
         c->main = c->next;
         c->next = (sse__request){0};
+        c->attempt = c->main.generation;
     }
     if (!c->poll_open)
         sse__client_tell(
@@ -258,7 +259,7 @@ int sse__client_on_head(sse__client *c, uint32_t generation, int64_t now_ms,
 {
     sse__request *r = find(c, generation);
     sse__verdict  verdict;
-    sse__why      why;
+    sse_cause     why;
     int           rc = SSE_OK;
 
     advance(c, now_ms);
@@ -300,7 +301,7 @@ int sse__client_on_bytes(sse__client *c, uint32_t generation, int64_t now_ms,
         if (!c->poll)
             return SSE_ERR_LIMIT;
         sse__client_drop_body(c);
-        sse__client_fail(c, SSE__WHY_TOO_BIG);
+        sse__client_fail(c, SSE_CAUSE_TOO_BIG);
         return SSE_OK;
     }
     rc = sse__buf_add(to, data, len);
@@ -310,10 +311,10 @@ int sse__client_on_bytes(sse__client *c, uint32_t generation, int64_t now_ms,
 
 int sse__client_on_end(sse__client *c, uint32_t generation, int64_t now_ms)
 {
-    sse__why why = SSE__WHY_BODY_END;
+    sse_cause why = SSE_CAUSE_BODY_END;
 
     if (find(c, generation) != &c->main || c->phase != SSE__PHASE_OPEN) {
-        sse__client_on_error(c, generation, now_ms, SSE__WHY_NETWORK);
+        sse__client_on_error(c, generation, now_ms, SSE_CAUSE_NETWORK);
         return SSE_OK;
     }
     advance(c, now_ms);
@@ -324,7 +325,7 @@ int sse__client_on_end(sse__client *c, uint32_t generation, int64_t now_ms)
             return rc;
         c->answer.len = 0;
         if (rc < 0)
-            why = SSE__WHY_BAD_ANSWER;
+            why = SSE_CAUSE_BAD_ANSWER;
     }
     c->main.generation = 0;
     sse__client_over(c, why);
@@ -333,7 +334,7 @@ int sse__client_on_end(sse__client *c, uint32_t generation, int64_t now_ms)
 }
 
 void sse__client_on_error(sse__client *c, uint32_t generation, int64_t now_ms,
-                          sse__why why)
+                          sse_cause why)
 {
     sse__request *r = find(c, generation);
 

@@ -35,47 +35,13 @@
 #define SSE__NO_TIME INT64_MAX
 #define SSE__UNKNOWN (-1) /* a number that nobody knows */
 
-typedef enum sse__profile {
-    SSE__RESILIENT = 0,
-    SSE__STRICT    = 1, /* what EventSource does                            */
-    SSE__FINITE    = 2  /* a clean end of the body is the end               */
-} sse__profile;
-
-typedef enum sse__why {
-    SSE__WHY_NONE         = 0,
-    SSE__WHY_NETWORK      = 1,  /* resolve, connect, reset, cut             */
-    SSE__WHY_REDIRECT     = 2,  /* one that must not be followed            */
-    SSE__WHY_CONNECT      = 3,  /* connect_ms passed                        */
-    SSE__WHY_NO_ANSWER    = 4,  /* first_byte_ms passed without a byte      */
-    SSE__WHY_STALLED      = 5,  /* stall_ms passed without a byte           */
-    SSE__WHY_STATUS       = 6,  /* see the item's status                    */
-    SSE__WHY_CONTENT_TYPE = 7,
-    SSE__WHY_BODY_END     = 8,  /* the body ended in order                  */
-    SSE__WHY_TOKEN        = 9,  /* the application had none                 */
-    SSE__WHY_NOMEM        = 10,
-    SSE__WHY_TOO_BIG      = 11, /* an event or answer passes its limit      */
-    SSE__WHY_BAD_ANSWER   = 12, /* a long poll's is not as it must be       */
-    /* These only end a stream. */
-    SSE__WHY_TERMINAL     = 13, /* its terminal event was taken             */
-    SSE__WHY_NO_CONTENT   = 14, /* status 204                               */
-    SSE__WHY_CLOSED       = 15, /* sse__client_close()                      */
-    SSE__WHY_ATTEMPTS     = 16, /* max_attempts failed in a row             */
-    SSE__WHY_BUDGET       = 17, /* budget_ms passed without progress        */
-    SSE__WHY_NO_CURSOR    = 18  /* cut, and no id to go on from: finite only*/
-} sse__why;
-
-/* Flags of sse__client_options. */
-#define SSE__CLIENT_ACK 1u       /* the cursor moves by sse__client_ack()   */
-#define SSE__CLIENT_COMMENTS 2u  /* comments are items too                  */
-#define SSE__CLIENT_TOKEN 4u     /* ask before each attempt, and after 401  */
-#define SSE__CLIENT_RECOVERY 8u  /* ask for a stored completion first       */
-#define SSE__CLIENT_DECIDE 16u   /* ask what to do about each error         */
-#define SSE__CLIENT_POLL 32u     /* long poll where nothing streams         */
+/* A flag of sse__client_options, beside the public ones. */
+#define SSE__CLIENT_RECOVERY 8u /* ask for a stored completion first        */
 
 /* Zero means the default, SSE_NEVER none. */
 typedef struct sse__client_options {
-    uint32_t profile;            /* an sse__profile                         */
-    uint32_t flags;              /* SSE__CLIENT_*                           */
+    uint32_t profile;            /* an sse_profile                          */
+    uint32_t flags;              /* SSE_CLIENT_*                            */
     uint64_t seed;               /* of the jitter                           */
     uint32_t retry_ms;           /* until the server says; 0: 1 s           */
     uint32_t retry_floor_ms;     /* 0: 100 ms                               */
@@ -124,7 +90,7 @@ typedef struct sse__action {
     bool         poll;       /* CONNECT: long poll, JSON; else event stream */
     bool         overlap;    /* CONNECT: beside the request that goes on    */
     bool         fresh;      /* ASK_TOKEN: the one in use was refused       */
-    sse__why     why;        /* ASK_DECISION: about this                    */
+    sse_cause     why;        /* ASK_DECISION: about this                    */
     uint32_t     status;     /* ASK_DECISION: HTTP status, or 0             */
     sse__verdict verdict;    /* ASK_DECISION: what the profile says         */
 } sse__action;
@@ -137,25 +103,6 @@ typedef struct sse__head {
     const char *retry_after;
     size_t      retry_after_len;
 } sse__head;
-
-typedef enum sse__client_state {
-    SSE__CLIENT_IDLE       = 0,
-    SSE__CLIENT_CONNECTING = 1,
-    SSE__CLIENT_OPEN       = 2,
-    SSE__CLIENT_WAITING    = 3, /* for the next attempt                     */
-    SSE__CLIENT_OFFLINE    = 4,
-    SSE__CLIENT_SUSPENDED  = 5,
-    SSE__CLIENT_ENDED      = 6
-} sse__client_state;
-
-typedef enum sse__gap_reason {
-    SSE__MISSED_TRIMMED     = 0,
-    SSE__MISSED_EXPIRED     = 1,
-    SSE__MISSED_LAGGED      = 2,
-    SSE__MISSED_DIVERGED    = 3,
-    SSE__MISSED_OTHER       = 4, /* the server's own word                   */
-    SSE__MISSED_UNANNOUNCED = 5  /* the ids show it, the server was silent  */
-} sse__gap_reason;
 
 typedef enum sse__told {
     SSE__TOLD_OPEN     = 1, /* status                                       */
@@ -171,10 +118,11 @@ typedef enum sse__told {
 /* Strings are good until the next call on the client. */
 typedef struct sse__client_item {
     sse__told         kind;
-    sse__why          why;
+    sse_cause         why;
     uint32_t          status;
-    sse__client_state state;
-    sse__gap_reason   gap;
+    uint32_t          generation; /* ERROR, END: of the request, or 0       */
+    sse_conn_state    state;
+    sse_gap           gap;
     int64_t           at_ms;
     int64_t           from, to, missed; /* or SSE__UNKNOWN                  */
     sse_item          event;
@@ -189,7 +137,8 @@ int  sse__client_new(const sse__client_options *opts, const char *url,
 void sse__client_free(sse__client *c);
 
 /* Before start: the first type added takes the place of completed, failed,
- * cancelled and done. Strict has none unless told. SSE_OK, NOMEM or INVAL. */
+ * cancelled and done; length 0 means that there is none. Strict has none unless
+ * told. SSE_OK, NOMEM or INVAL. */
 int sse__client_add_end_type(sse__client *c, const char *type, size_t len);
 
 /* Begins from an event id. Before start. SSE_OK, NOMEM, INVAL. */
@@ -226,13 +175,16 @@ int  sse__client_on_bytes(sse__client *c, uint32_t generation, int64_t now_ms,
                           const void *data, size_t len);
 int  sse__client_on_end(sse__client *c, uint32_t generation, int64_t now_ms);
 void sse__client_on_error(sse__client *c, uint32_t generation, int64_t now_ms,
-                          sse__why why);
+                          sse_cause why);
 
 /* What the clock does. */
 void    sse__client_tick(sse__client *c, int64_t now_ms, int64_t wall_ms);
 int64_t sse__client_deadline(const sse__client *c); /* or SSE__NO_TIME      */
 
 bool sse__client_next_action(sse__client *c, sse__action *out);
+
+/* Whether there is one, at the time last told. */
+bool sse__client_has_action(const sse__client *c);
 
 /* Taking an item says that the application is done with the last one (except
  * in ack mode). Returns 1, 0, or SSE_ERR_NOMEM: nothing is lost, go on. */
@@ -242,8 +194,8 @@ int sse__client_next_item(sse__client *c, int64_t now_ms,
 /* ---- client_policy.c ----------------------------------------------------- */
 
 sse__verdict sse__policy_head(uint32_t profile, bool poll, const sse__head *h,
-                              sse__why *why);
-sse__verdict sse__policy_error(uint32_t profile, sse__why why, uint32_t status);
+                              sse_cause *why);
+sse__verdict sse__policy_error(uint32_t profile, sse_cause why, uint32_t status);
 
 /* The delay that a Retry-After field asks for, or SSE__UNKNOWN. */
 int64_t sse__retry_after_ms(const char *text, size_t len, int64_t wall_ms);
@@ -306,6 +258,8 @@ struct sse__client {
     sse__phase phase;
     bool     suspended, offline;
     uint32_t generation;   /* the last one given out                        */
+    uint32_t attempt;      /* that of `main`, when it is over too           */
+    uint32_t next_attempt; /* that of `next`                                */
     sse__request main;
     sse__request next;     /* beside it, with a new token                   */
     sse__renewal renew;
@@ -319,7 +273,7 @@ struct sse__client {
     bool     token_fresh;  /* asked for after a 401; until a good head      */
     bool     recovery;     /* still to be asked for                         */
 
-    sse__why     why;      /* of what is over                               */
+    sse_cause     why;      /* of what is over                               */
     uint32_t     status;
     int64_t      retry_after_ms;
     int64_t      opened_ms; /* SSE__UNKNOWN: no head                        */
@@ -355,7 +309,7 @@ struct sse__client {
     sse__recent recent;
     sse__dedupe seen;
 
-    sse__client_state told; /* the last state that was                      */
+    sse_conn_state told; /* the last state that was                      */
     sse__client_item  item;
     sse__client_item  notices[SSE__NOTICES];
     uint32_t          notice_count, notice_head;
@@ -364,7 +318,7 @@ struct sse__client {
 void sse__client_tell(sse__client *c, sse__client_item item);
 void sse__client_update(sse__client *c); /* tells the state if it is new    */
 void sse__client_drop(sse__client *c, sse__request *request);
-void sse__client_finish(sse__client *c, sse__why why);
+void sse__client_finish(sse__client *c, sse_cause why);
 bool sse__client_held(const sse__client *c);
 void sse__client_begin_again(sse__client *c); /* in place of what is open   */
 void sse__client_forget_failures(sse__client *c);
@@ -373,10 +327,10 @@ void sse__client_forget_failures(sse__client *c);
 
 /* The request in hand is over. What follows is decided as soon as its body
  * has been taken: by conclude, which does nothing before. */
-void sse__client_over(sse__client *c, sse__why why);
+void sse__client_over(sse__client *c, sse_cause why);
 void sse__client_conclude(sse__client *c);
-void sse__client_fail(sse__client *c, sse__why why); /* its body is no good */
-void sse__client_renewal_failed(sse__client *c, sse__why why, uint32_t status);
+void sse__client_fail(sse__client *c, sse_cause why); /* its body is no good */
+void sse__client_renewal_failed(sse__client *c, sse_cause why, uint32_t status);
 
 /* ---- client_make.c ------------------------------------------------------- */
 

@@ -49,7 +49,7 @@ int sse__client_keep_id(sse__client *c, const char *id, size_t len)
 
 void sse__client_settle(sse__client *c)
 {
-    if (!c->unsettled || c->o.flags & SSE__CLIENT_ACK)
+    if (!c->unsettled || c->o.flags & SSE_CLIENT_ACK)
         return;
     set(&c->cursor, c->last_id.data, c->last_id.len);
     c->recent.pending = 0;

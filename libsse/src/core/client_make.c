@@ -8,7 +8,7 @@
 #include "options.h"
 #include "utf8.h"
 
-#define MAX_FLAGS (SSE__CLIENT_POLL * 2 - 1)
+#define MAX_FLAGS (SSE_CLIENT_POLL * 2 - 1)
 #define MAX_END_TYPES_BYTES 4096
 
 static void complete(uint32_t *field, uint32_t standard)
@@ -18,7 +18,7 @@ static void complete(uint32_t *field, uint32_t standard)
 
 static void complete_options(sse__client_options *o)
 {
-    bool strict = o->profile == SSE__STRICT;
+    bool strict = o->profile == SSE_PROFILE_STRICT;
 
     complete(&o->retry_ms, 1000);
     complete(&o->retry_floor_ms, 100);
@@ -57,7 +57,7 @@ static int add_standard_types(sse__client *c)
 {
     static const char types[] = "completed\0failed\0cancelled\0done";
 
-    if (c->o.profile == SSE__STRICT)
+    if (c->o.profile == SSE_PROFILE_STRICT)
         return SSE_OK;
     return sse__buf_add(&c->end_types, types, sizeof(types));
 }
@@ -84,8 +84,9 @@ int sse__client_new(const sse__client_options *opts, const char *url,
     int                       rc;
 
     *out = NULL;
-    if (opts && (opts->profile > SSE__FINITE || opts->flags > MAX_FLAGS ||
-                 (opts->flags & SSE__CLIENT_ACK && opts->window == SSE_NEVER)))
+    if (opts &&
+        (opts->profile > SSE_PROFILE_FINITE || opts->flags > MAX_FLAGS ||
+         (opts->flags & SSE_CLIENT_ACK && opts->window == SSE_NEVER)))
         return SSE_ERR_INVAL;
     c = sse__calloc(1, sizeof(*c));
     if (!c)
@@ -125,9 +126,14 @@ int sse__client_add_end_type(sse__client *c, const char *type, size_t len)
     size_t old_len = c->own_end_types ? c->end_types.len : 0;
     int    rc;
 
-    if (c->phase != SSE__PHASE_IDLE || len == 0 ||
-        sse__encode_check_name(type, len) < 0)
+    if (c->phase != SSE__PHASE_IDLE ||
+        (len > 0 && sse__encode_check_name(type, len) < 0))
         return SSE_ERR_INVAL;
+    if (len == 0) {
+        c->own_end_types = true;
+        c->end_types.len = 0;
+        return SSE_OK;
+    }
     rc = sse__buf_reserve(&c->end_types, len + 1);
     if (rc < 0)
         return rc;
@@ -170,7 +176,7 @@ int sse__client_recovery_ready(sse__client *c, int64_t now_ms, const char *type,
         rc = sse__encode_event(&c->in, type, type_len, data, data_len, "", 0);
     if (rc < 0)
         return rc;
-    sse__client_over(c, SSE__WHY_TERMINAL);
+    sse__client_over(c, SSE_CAUSE_TERMINAL);
     sse__client_update(c);
     return SSE_OK;
 }

@@ -48,40 +48,40 @@ static bool is_passing(uint32_t status)
 }
 
 sse__verdict sse__policy_head(uint32_t profile, bool poll, const sse__head *h,
-                              sse__why *why)
+                              sse_cause *why)
 {
     const char *type = poll ? "application/json" : "text/event-stream";
 
-    *why = SSE__WHY_NONE;
+    *why = SSE_CAUSE_NONE;
     if (h->status == 204) {
-        *why = SSE__WHY_NO_CONTENT;
+        *why = SSE_CAUSE_NO_CONTENT;
         return SSE__DONE;
     }
     if (h->status != 200) {
-        *why = SSE__WHY_STATUS;
+        *why = SSE_CAUSE_STATUS;
         return sse__policy_error(profile, *why, h->status);
     }
     if (is_type(h->content_type, h->content_type_len, type))
         return SSE__ACCEPT;
-    *why = SSE__WHY_CONTENT_TYPE;
+    *why = SSE_CAUSE_CONTENT_TYPE;
     return SSE__STOP;
 }
 
-sse__verdict sse__policy_error(uint32_t profile, sse__why why, uint32_t status)
+sse__verdict sse__policy_error(uint32_t profile, sse_cause why, uint32_t status)
 {
     switch (why) {
-    case SSE__WHY_STATUS:
-        if (profile == SSE__STRICT)
+    case SSE_CAUSE_STATUS:
+        if (profile == SSE_PROFILE_STRICT)
             return SSE__STOP;
         if (status == 401)
             return SSE__RENEW;
         return is_passing(status) ? SSE__RETRY : SSE__STOP;
-    case SSE__WHY_BODY_END:
-        return profile == SSE__FINITE ? SSE__DONE : SSE__RETRY;
-    case SSE__WHY_TERMINAL: return SSE__DONE; /* as a recovery gave it */
-    case SSE__WHY_CONTENT_TYPE:
-    case SSE__WHY_REDIRECT:
-    case SSE__WHY_TOO_BIG: return SSE__STOP;
+    case SSE_CAUSE_BODY_END:
+        return profile == SSE_PROFILE_FINITE ? SSE__DONE : SSE__RETRY;
+    case SSE_CAUSE_TERMINAL: return SSE__DONE; /* as a recovery gave it */
+    case SSE_CAUSE_CONTENT_TYPE:
+    case SSE_CAUSE_REDIRECT:
+    case SSE_CAUSE_TOO_BIG: return SSE__STOP;
     default: return SSE__RETRY;
     }
 }

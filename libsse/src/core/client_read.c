@@ -29,7 +29,7 @@ static bool is_no_id(const char *id, size_t len)
 /* ---- Gaps ---------------------------------------------------------------- */
 
 static void fill_gap(sse__client *c, int64_t from, int64_t to, int64_t missed,
-                     sse__gap_reason reason)
+                     sse_gap reason)
 {
     c->item = (sse__client_item){
         .kind = SSE__TOLD_GAP,
@@ -52,15 +52,15 @@ static int64_t to_number(sse__json_slice value)
     return number <= MAX_SEQ ? number : SSE__UNKNOWN;
 }
 
-static sse__gap_reason to_reason(sse__json_slice value)
+static sse_gap to_reason(sse__json_slice value)
 {
     static const char *const names[] = {"\"trimmed\"", "\"expired\"",
                                         "\"lagged\"", "\"diverged\""};
 
     for (int i = 0; i < 4; i++)
         if (is_text(value.text, value.len, names[i]))
-            return (sse__gap_reason)i;
-    return SSE__MISSED_OTHER;
+            return (sse_gap)i;
+    return SSE_GAP_OTHER;
 }
 
 /* Whether the event is a server's word about what is gone. */
@@ -76,7 +76,7 @@ static bool read_gap(sse__client *c, const sse_item *e)
     at += sse__json_space(at, e->data_len);
     if (at == end || *at++ != '{')
         return false;
-    fill_gap(c, SSE__UNKNOWN, SSE__UNKNOWN, SSE__UNKNOWN, SSE__MISSED_OTHER);
+    fill_gap(c, SSE__UNKNOWN, SSE__UNKNOWN, SSE__UNKNOWN, SSE_GAP_OTHER);
     while ((rc = sse__json_member(&at, end, &key, &value)) > 0) {
         if (sse__json_is_key(key, "from")) {
             c->item.from = to_number(value);
@@ -122,7 +122,7 @@ static bool pass_gap(sse__client *c)
 {
     int64_t to = c->item.to;
 
-    if (c->item.gap == SSE__MISSED_DIVERGED) {
+    if (c->item.gap == SSE_GAP_DIVERGED) {
         leave_log(c);
         c->has_seq = to >= 0;
     } else if (to < 0) {
@@ -160,8 +160,7 @@ static uint64_t tagged_seq(const sse_item *e)
 /* An id that proves another log than the one followed so far. */
 static look look_diverged(sse__client *c, uint64_t seq)
 {
-    fill_gap(c, SSE__UNKNOWN, SSE__UNKNOWN, SSE__UNKNOWN,
-             SSE__MISSED_UNANNOUNCED);
+    fill_gap(c, SSE__UNKNOWN, SSE__UNKNOWN, SSE__UNKNOWN, SSE_GAP_UNANNOUNCED);
     leave_log(c);
     c->seq = seq - 1;
     return TELL_GAP;
@@ -193,7 +192,7 @@ static look look_at(sse__client *c, const sse_item *e)
             return look_back(c, seq, hash);
         if (seq > c->seq + 1) {
             fill_gap(c, (int64_t)c->seq + 1, (int64_t)seq - 1,
-                     (int64_t)(seq - 1 - c->seq), SSE__MISSED_UNANNOUNCED);
+                     (int64_t)(seq - 1 - c->seq), SSE_GAP_UNANNOUNCED);
             c->seq = seq - 1;
             c->run = 0;
             return TELL_GAP;
@@ -215,7 +214,7 @@ static bool is_end(const sse__client *c, const sse_item *e)
     for (; at < end; at += strlen(at) + 1)
         if (is_text(e->type, e->type_len, at))
             return true;
-    return c->o.profile != SSE__STRICT &&
+    return c->o.profile != SSE_PROFILE_STRICT &&
            is_text(e->data, e->data_len, "[DONE]");
 }
 
@@ -233,7 +232,7 @@ static int deliver(sse__client *c, const sse_item *e)
     c->body_events++;
     c->got = NULL;
     if (is_end(c, e))
-        sse__client_finish(c, SSE__WHY_TERMINAL);
+        sse__client_finish(c, SSE_CAUSE_TERMINAL);
     return 1;
 }
 
@@ -284,7 +283,8 @@ static int judge(sse__client *c)
     rc = sse__client_reserve_id(c, e->id_len);
     if (rc < 0)
         return rc;
-    return c->o.profile == SSE__STRICT ? deliver(c, e) : judge_event(c, e);
+    return c->o.profile == SSE_PROFILE_STRICT ? deliver(c, e)
+                                              : judge_event(c, e);
 }
 
 /* ---- The body ------------------------------------------------------------ */
@@ -294,7 +294,7 @@ int sse__client_begin_body(sse__client *c)
     const sse_parser_options opts = {
         .size = sizeof(opts),
         .flags = SSE_PARSER_RETRY |
-                 (c->o.flags & SSE__CLIENT_COMMENTS ? SSE_PARSER_COMMENTS : 0),
+                 (c->o.flags & SSE_CLIENT_COMMENTS ? SSE_PARSER_COMMENTS : 0),
         .max_line_bytes = (uint64_t)c->o.max_event_bytes + 64,
         .max_event_bytes = c->o.max_event_bytes,
     };
@@ -330,7 +330,7 @@ static int give_up_body(sse__client *c, int rc)
     c->parser = NULL;
     sse__client_drop_body(c);
     sse__client_fail(c,
-                     rc == SSE_ERR_NOMEM ? SSE__WHY_NOMEM : SSE__WHY_TOO_BIG);
+                     rc == SSE_ERR_NOMEM ? SSE_CAUSE_NOMEM : SSE_CAUSE_TOO_BIG);
     return rc == SSE_ERR_NOMEM ? rc : 0;
 }
 
@@ -384,8 +384,7 @@ int sse__client_read(sse__client *c)
     for (;;) {
         int rc;
 
-        if (c->o.flags & SSE__CLIENT_ACK && r->size > 0 &&
-            r->pending == r->size)
+        if (c->o.flags & SSE_CLIENT_ACK && r->size > 0 && r->pending == r->size)
             return 0; /* the application has to ack first */
         if (!c->got && (rc = pull(c)) <= 0)
             return rc;

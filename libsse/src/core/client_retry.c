@@ -4,18 +4,21 @@
 
 #include "random.h"
 
-static void tell_error(sse__client *c, sse__why why, uint32_t status)
+static void tell_error(sse__client *c, uint32_t generation, sse_cause why,
+                       uint32_t status)
 {
     sse__client_tell(c, (sse__client_item){.kind = SSE__TOLD_ERROR,
                                            .why = why,
-                                           .status = status});
+                                           .status = status,
+                                           .generation = generation});
 }
 
-void sse__client_renewal_failed(sse__client *c, sse__why why, uint32_t status)
+void sse__client_renewal_failed(sse__client *c, sse_cause why, uint32_t status)
 {
     c->next = (sse__request){0};
     c->renew = SSE__RENEWAL_NONE;
-    tell_error(c, why, status);
+    tell_error(c, c->next_attempt, why, status);
+    c->next_attempt = 0;
 }
 
 static uint32_t base_ms(const sse__client *c)
@@ -29,9 +32,10 @@ static uint32_t base_ms(const sse__client *c)
  * that follow each other make it wait longer. */
 static int64_t pick_delay(sse__client *c)
 {
-    bool clean = c->why == SSE__WHY_BODY_END;
+    bool clean = c->why == SSE_CAUSE_BODY_END;
 
-    if (c->o.profile != SSE__STRICT || (!clean && c->backoff.attempts > 0))
+    if (c->o.profile != SSE_PROFILE_STRICT ||
+        (!clean && c->backoff.attempts > 0))
         return sse__backoff_next(&c->backoff, sse__random_next(&c->random));
     c->backoff.attempts += !clean;
     return base_ms(c);
@@ -52,13 +56,13 @@ static void schedule(sse__client *c)
     uint32_t max = c->o.max_attempts, budget = c->o.budget_ms;
 
     if (max != SSE_NEVER && c->tries >= max) {
-        sse__client_finish(c, SSE__WHY_ATTEMPTS);
+        sse__client_finish(c, SSE_CAUSE_ATTEMPTS);
         return;
     }
     c->due_ms = c->ended_ms + obey(c, pick_delay(c));
     if (budget != SSE_NEVER && c->trouble_ms != SSE__UNKNOWN &&
         c->due_ms - c->trouble_ms > budget) {
-        sse__client_finish(c, SSE__WHY_BUDGET);
+        sse__client_finish(c, SSE_CAUSE_BUDGET);
         return;
     }
     c->phase = SSE__PHASE_WAIT;
@@ -68,7 +72,7 @@ static void schedule(sse__client *c)
 
 static void act_on(sse__client *c, sse__verdict verdict)
 {
-    bool may_renew = c->o.flags & SSE__CLIENT_TOKEN && !c->token_fresh;
+    bool may_renew = c->o.flags & SSE_CLIENT_TOKEN && !c->token_fresh;
 
     if (verdict == SSE__RENEW && !may_renew)
         verdict = SSE__STOP;
@@ -76,7 +80,7 @@ static void act_on(sse__client *c, sse__verdict verdict)
         sse__client_finish(c, c->why);
         return;
     }
-    tell_error(c, c->why, c->status);
+    tell_error(c, c->attempt, c->why, c->status);
     if (verdict == SSE__STOP) {
         sse__client_finish(c, c->why);
     } else if (verdict == SSE__RENEW) {
@@ -93,7 +97,7 @@ static void act_on(sse__client *c, sse__verdict verdict)
 static void count_progress(sse__client *c)
 {
     bool opened = c->opened_ms != SSE__UNKNOWN;
-    bool clean = opened && c->why == SSE__WHY_BODY_END;
+    bool clean = opened && c->why == SSE_CAUSE_BODY_END;
     bool healthy = (opened && c->o.healthy_ms != SSE_NEVER &&
                     c->ended_ms - c->opened_ms >= c->o.healthy_ms) ||
                    c->body_events >= c->o.healthy_events ||
@@ -130,7 +134,8 @@ static void poll_again(sse__client *c)
 /* The request that was to take over has to do it now. */
 static void promote(sse__client *c)
 {
-    tell_error(c, c->why, c->status);
+    tell_error(c, c->attempt, c->why, c->status);
+    c->attempt = c->next.generation;
     c->main = c->next;
     c->next = (sse__request){0};
     c->opened_ms = SSE__UNKNOWN;
@@ -144,10 +149,10 @@ static sse__verdict judge(sse__client *c)
 {
     sse__verdict verdict = sse__policy_error(c->o.profile, c->why, c->status);
 
-    if (verdict != SSE__RETRY || c->o.profile != SSE__FINITE ||
+    if (verdict != SSE__RETRY || c->o.profile != SSE_PROFILE_FINITE ||
         c->body_events == 0 || c->last_id.len > 0)
         return verdict;
-    c->why = SSE__WHY_NO_CURSOR; /* the answer would begin again */
+    c->why = SSE_CAUSE_NO_CURSOR; /* the answer would begin again */
     return SSE__STOP;
 }
 
@@ -160,20 +165,20 @@ void sse__client_conclude(sse__client *c)
                                                .from = SSE__UNKNOWN,
                                                .to = SSE__UNKNOWN,
                                                .missed = SSE__UNKNOWN,
-                                               .gap = SSE__MISSED_UNANNOUNCED});
+                                               .gap = SSE_GAP_UNANNOUNCED});
     c->unproved = false;
     if (c->next.generation) {
         promote(c);
         return;
     }
     count_progress(c);
-    if (c->poll && c->poll_open && c->why == SSE__WHY_BODY_END) {
+    if (c->poll && c->poll_open && c->why == SSE_CAUSE_BODY_END) {
         poll_again(c);
         return;
     }
     c->poll_open = false;
     c->verdict = judge(c);
-    if (!(c->o.flags & SSE__CLIENT_DECIDE) || c->verdict == SSE__DONE) {
+    if (!(c->o.flags & SSE_CLIENT_DECIDE) || c->verdict == SSE__DONE) {
         act_on(c, c->verdict);
         return;
     }
@@ -188,20 +193,20 @@ void sse__client_decide(sse__client *c, int64_t now_ms, sse__verdict verdict)
         return;
     if (now_ms > c->now_ms)
         c->now_ms = now_ms;
-    if (verdict != SSE__RETRY && verdict != SSE__STOP && verdict != SSE__RENEW)
+    if (verdict < SSE__RETRY || verdict > SSE__DONE)
         verdict = c->verdict;
     act_on(c, verdict);
     sse__client_update(c);
 }
 
-void sse__client_over(sse__client *c, sse__why why)
+void sse__client_over(sse__client *c, sse_cause why)
 {
     c->why = why;
     c->ended_ms = c->now_ms;
     c->phase = SSE__PHASE_OVER;
     c->paused = false;
-    c->silent = why == SSE__WHY_NO_ANSWER ? c->silent + 1 : 0;
-    if (c->o.flags & SSE__CLIENT_POLL && c->silent >= 2 && !c->poll) {
+    c->silent = why == SSE_CAUSE_NO_ANSWER ? c->silent + 1 : 0;
+    if (c->o.flags & SSE_CLIENT_POLL && c->silent >= 2 && !c->poll) {
         c->poll = true;
         c->poll_open = false;
         c->poll_since_ms = c->now_ms;
@@ -209,7 +214,7 @@ void sse__client_over(sse__client *c, sse__why why)
     sse__client_conclude(c);
 }
 
-void sse__client_fail(sse__client *c, sse__why why)
+void sse__client_fail(sse__client *c, sse_cause why)
 {
     if (c->phase == SSE__PHASE_OPEN) {
         sse__client_drop(c, &c->main);
@@ -217,7 +222,7 @@ void sse__client_fail(sse__client *c, sse__why why)
     } else if (c->phase == SSE__PHASE_OVER) {
         c->why = why;
         sse__client_conclude(c);
-    } else if (why == SSE__WHY_TOO_BIG) {
+    } else if (why == SSE_CAUSE_TOO_BIG) {
         sse__client_finish(c, why); /* it would come again */
     }
 }

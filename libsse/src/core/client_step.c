@@ -25,9 +25,9 @@ static int64_t head_limit(const sse__client *c, const sse__request *r)
     return later(r->heard_ms, c->poll ? c->o.poll_ms : c->o.first_byte_ms);
 }
 
-static sse__why late_head(const sse__request *r)
+static sse_cause late_head(const sse__request *r)
 {
-    return r->connected ? SSE__WHY_NO_ANSWER : SSE__WHY_CONNECT;
+    return r->connected ? SSE_CAUSE_NO_ANSWER : SSE_CAUSE_CONNECT;
 }
 
 /* Nothing is expected of a body that is not being read. */
@@ -80,7 +80,7 @@ static void expire(sse__client *c)
         sse__client_over(c, late_head(&c->main));
     } else if (c->phase == SSE__PHASE_OPEN && c->now_ms >= stall_limit(c)) {
         sse__client_drop(c, &c->main);
-        sse__client_over(c, SSE__WHY_STALLED);
+        sse__client_over(c, SSE_CAUSE_STALLED);
     }
 }
 
@@ -118,8 +118,38 @@ static bool header_safe(const sse__buf *id)
 /* Whether two bodies can be joined without doubt: by ids. */
 static bool may_overlap(const sse__client *c)
 {
-    return c->o.profile != SSE__STRICT && c->recent.size > 0 && !c->poll &&
-           !c->astray && c->last_id.len > 0 && header_safe(&c->last_id);
+    return c->o.profile != SSE_PROFILE_STRICT && c->recent.size > 0 &&
+           !c->poll && !c->astray && c->last_id.len > 0 &&
+           header_safe(&c->last_id);
+}
+
+/* Between the two marks, all stays as it is. */
+static bool pause_due(const sse__client *c)
+{
+    bool pause = c->paused ? c->in.len > c->o.queue_bytes / 2
+                           : c->in.len >= c->o.queue_bytes;
+
+    return c->phase == SSE__PHASE_OPEN && !c->poll && pause != c->paused;
+}
+
+/* The next attempt, once everything of the last one has been taken. */
+static bool attempt_due(const sse__client *c)
+{
+    return c->phase == SSE__PHASE_WAIT && !sse__client_held(c) &&
+           c->due_ms <= c->now_ms && c->notice_count <= FEW_NOTICES &&
+           sse__client_drained(c);
+}
+
+static bool renewal_due(const sse__client *c)
+{
+    return c->phase == SSE__PHASE_OPEN && c->notice_count <= FEW_NOTICES &&
+           (c->renew == SSE__RENEWAL_WANTED || c->renew == SSE__RENEWAL_READY);
+}
+
+bool sse__client_has_action(const sse__client *c)
+{
+    return c->abort_count > 0 || pause_due(c) || attempt_due(c) ||
+           renewal_due(c) || (c->phase == SSE__PHASE_ASK && !c->asked);
 }
 
 static bool told_abort(sse__client *c, sse__action *out)
@@ -132,18 +162,15 @@ static bool told_abort(sse__client *c, sse__action *out)
     return true;
 }
 
-/* Between the two marks, all stays as it is. */
 static bool told_pause(sse__client *c, sse__action *out)
 {
-    bool pause = c->paused ? c->in.len > c->o.queue_bytes / 2
-                           : c->in.len >= c->o.queue_bytes;
-
-    if (c->phase != SSE__PHASE_OPEN || c->poll || pause == c->paused)
+    if (!pause_due(c))
         return false;
-    c->paused = pause;
+    c->paused = !c->paused;
     c->main.heard_ms = c->now_ms;
-    *out = (sse__action){.kind = pause ? SSE__ACT_PAUSE : SSE__ACT_RESUME,
-                         .generation = c->main.generation};
+    *out =
+        (sse__action){.kind = c->paused ? SSE__ACT_PAUSE : SSE__ACT_RESUME,
+                      .generation = c->main.generation};
     return true;
 }
 
@@ -153,6 +180,10 @@ static void connect(sse__client *c, sse__request *r, sse__action *out)
 
     if (++c->generation == 0)
         c->generation = 1;
+    if (r == &c->main)
+        c->attempt = c->generation;
+    else
+        c->next_attempt = c->generation;
     *r = (sse__request){
         .generation = c->generation,
         .started_ms = c->now_ms,
@@ -183,19 +214,16 @@ static bool ask(sse__client *c, sse__act what, sse__action *out)
     return true;
 }
 
-/* The next attempt, once everything of the last one has been taken. */
 static bool told_attempt(sse__client *c, sse__action *out)
 {
-    if (c->phase != SSE__PHASE_WAIT || sse__client_held(c) ||
-        c->due_ms > c->now_ms || c->notice_count > FEW_NOTICES ||
-        !sse__client_drained(c))
+    if (!attempt_due(c))
         return false;
     c->status = c->body_events = 0;
     c->opened_ms = c->retry_after_ms = SSE__UNKNOWN;
     c->main.started_ms = c->now_ms;
     if (c->recovery)
         return ask(c, SSE__ACT_ASK_RECOVERY, out);
-    if (c->o.flags & SSE__CLIENT_TOKEN && !c->token_ready) {
+    if (c->o.flags & SSE_CLIENT_TOKEN && !c->token_ready) {
         bool asked = c->renew == SSE__RENEWAL_ASKED;
 
         c->renew = SSE__RENEWAL_NONE;
@@ -214,8 +242,7 @@ static bool told_renewal(sse__client *c, sse__action *out)
 {
     bool wanted = c->renew == SSE__RENEWAL_WANTED;
 
-    if (c->phase != SSE__PHASE_OPEN || c->notice_count > FEW_NOTICES ||
-        (!wanted && c->renew != SSE__RENEWAL_READY))
+    if (!renewal_due(c))
         return false;
     if (!may_overlap(c)) {
         c->token_ready = !wanted;
@@ -223,7 +250,7 @@ static bool told_renewal(sse__client *c, sse__action *out)
         sse__client_begin_again(c);
         return told_abort(c, out);
     }
-    if (wanted && c->o.flags & SSE__CLIENT_TOKEN) {
+    if (wanted && c->o.flags & SSE_CLIENT_TOKEN) {
         c->renew = SSE__RENEWAL_ASKED;
         *out = (sse__action){.kind = SSE__ACT_ASK_TOKEN, .fresh = true};
         return true;

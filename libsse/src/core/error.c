@@ -22,6 +22,7 @@ const char *sse_strerror(int err)
     case SSE_ERR_DENIED: return "the authorize hook said no";
     case SSE_ERR_CLOSED: return "the object is closing";
     case SSE_ERR_IO: return "the system refused";
+    case SSE_ERR_STORE: return "the store cannot be reached";
     case SSE_ERR_FORKED: return "the object was made before a fork";
     default: return err > 0 ? "success" : "unknown error";
     }

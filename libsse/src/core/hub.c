@@ -30,8 +30,8 @@ static void fill_defaults(sse_hub_options *o)
 static bool options_valid(const sse_hub_options *o)
 {
     return o->flags == 0 && o->reserved == 0 &&
-           o->heartbeat <= SSE_HEARTBEAT_EVENT &&
-           o->id_format <= SSE_ID_PLAIN && o->slow_policy <= SSE_SLOW_BLOCK &&
+           o->heartbeat <= SSE_HEARTBEAT_LINE && o->id_format <= SSE_ID_PLAIN &&
+           o->slow_policy <= SSE_SLOW_BLOCK &&
            o->unread_policy <= SSE_UNREAD_CANCEL_AFTER &&
            o->log_events <= 1u << 24 && o->log_bytes <= 1u << 30 &&
            o->max_event_bytes <= 1u << 28;
@@ -49,6 +49,8 @@ int sse__hub_init(sse__hub *h, const sse_hub_options *opts, uint64_t seed,
     sse__map_init(&h->users, (uint32_t)sse__hub_random(h));
     sse__list_init(&h->all);
     sse__list_init(&h->wakes);
+    sse__list_init(&h->dirty);
+    sse__list_init(&h->orphans);
     sse__wheel_init(&h->wheel, mono_ms);
     sse__buf_init(&h->row, SCRATCH_MAX);
     sse__buf_init(&h->wire, SCRATCH_MAX);
@@ -56,10 +58,21 @@ int sse__hub_init(sse__hub *h, const sse_hub_options *opts, uint64_t seed,
     return SSE_OK;
 }
 
+static sse__orphan *take_orphan(sse__hub *h)
+{
+    sse__orphan *o = SSE__OWNER(h->orphans.next, sse__orphan, link);
+
+    sse__list_drop(&o->link);
+    h->orphan_count--;
+    return o;
+}
+
 void sse__hub_free(sse__hub *h)
 {
     while (!sse__list_empty(&h->all))
         sse__stream_remove(SSE__OWNER(h->all.next, sse__stream, all_link));
+    while (!sse__list_empty(&h->orphans))
+        sse__free(take_orphan(h));
     sse__map_free(&h->streams);
     sse__map_free(&h->users);
     sse__buf_free(&h->row);
@@ -136,6 +149,8 @@ void sse__port_free(sse__port *p)
         s->producer = NULL;
     }
     sse__list_drop(&p->wake_link);
+    if (p->hub->guardian == p)
+        p->hub->guardian = NULL;
 }
 
 void sse__port_wake(sse__port *p)
@@ -156,6 +171,13 @@ sse__subscriber *sse__port_take(sse__port *p)
     sse__list_drop(&sub->link);
     sub->taken = true;
     return sub;
+}
+
+sse__orphan *sse__port_take_orphan(sse__port *p)
+{
+    if (p->hub->guardian != p || sse__list_empty(&p->hub->orphans))
+        return NULL;
+    return take_orphan(p->hub);
 }
 
 sse__stream *sse__port_take_stop(sse__port *p)

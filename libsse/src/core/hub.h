@@ -29,6 +29,7 @@ extern const char *const sse__gap_names[SSE__GAP_REASONS];
 typedef struct sse__counters {
     uint64_t streams_created, streams_ended[6]; /* by sse_state             */
     uint64_t events_in, bytes_in;               /* data bytes               */
+    uint64_t events_mirrored;                   /* told by the store        */
     uint64_t events_out, bytes_out;             /* wire bytes               */
     uint64_t subscribed, replays;
     uint64_t gaps[SSE__GAP_REASONS], missed[SSE__GAP_REASONS];
@@ -44,6 +45,10 @@ typedef struct sse__hub {
     sse__link       all;     /* every stream, oldest first                  */
     sse__wheel      wheel;
     sse__link       wakes;   /* ports to wake once the lock is gone         */
+    sse__link       dirty;   /* streams that the store must look at         */
+    sse__link       orphans; /* sse__orphan: to be told to `guardian`       */
+    struct sse__port *guardian; /* or NULL                                  */
+    uint32_t        orphan_count;
     sse__buf        row;     /* scratch of append                           */
     sse__buf        wire;
     int64_t         mono_ms; /* never goes back                             */
@@ -69,6 +74,13 @@ typedef struct sse__port {
     bool      armed;     /* the next thing to tell makes a wake-up          */
 } sse__port;
 
+/* A stream whose producer went silent, as JSON. */
+typedef struct sse__orphan {
+    sse__link link;
+    uint32_t  len;
+    char      text[];
+} sse__orphan;
+
 /* ---- Hub ---- */
 
 int  sse__hub_init(sse__hub *h, const sse_hub_options *opts, uint64_t seed,
@@ -88,6 +100,9 @@ void sse__port_wake(sse__port *p); /* there is something to tell */
 
 /* Takes the next subscriber that has something, or NULL. */
 sse__subscriber *sse__port_take(sse__port *p);
+
+/* Takes the next orphan, for the caller to free, or NULL. */
+sse__orphan *sse__port_take_orphan(sse__port *p);
 
 /* Takes the next stream that must stop, or NULL. */
 sse__stream *sse__port_take_stop(sse__port *p);

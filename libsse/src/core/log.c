@@ -66,7 +66,8 @@ void sse__log_init(sse__log *log, uint32_t max_events, uint32_t max_bytes,
                       .next_seq = 1,
                       .max_events = max_events,
                       .max_bytes = max_bytes,
-                      .max_age_ms = max_age_ms};
+                      .max_age_ms = max_age_ms,
+                      .base_known = true};
 }
 
 static sse__segment **slot(const sse__log *log, uint64_t seq)
@@ -102,6 +103,7 @@ static void drop_first(sse__log *log, sse__log_drop why)
     sse__segment *seg = *slot(log, seq);
 
     log->base_tag = event_at(log, seq)->tag;
+    log->base_known = true;
     log->bytes -= event_bytes(log, seq);
     log->drop = why;
     log->first_seq++;
@@ -109,14 +111,27 @@ static void drop_first(sse__log *log, sse__log_drop why)
         sse__segment_unpin(seg);
 }
 
-void sse__log_free(sse__log *log)
+void sse__log_clear(sse__log *log)
 {
     while (log->first_seq < log->next_seq)
         drop_first(log, SSE__DROP_TRIMMED);
     drop_tail(log);
+}
+
+void sse__log_free(sse__log *log)
+{
+    sse__log_clear(log);
     sse__free(log->where);
     log->where = NULL;
     log->where_cap = 0;
+}
+
+void sse__log_seek(sse__log *log, uint64_t seq, uint32_t tag)
+{
+    drop_tail(log); /* a segment holds events in a row */
+    log->first_seq = log->next_seq = seq + 1;
+    log->base_tag = tag;
+    log->base_known = true;
 }
 
 static int reserve_slots(sse__log *log, uint32_t events)
@@ -191,6 +206,29 @@ static uint64_t count(const sse__log *log)
     return log->next_seq - log->first_seq;
 }
 
+/* The segments change hands: that in which `older` would have gone on has room
+ * left that nobody uses. */
+int sse__log_prepend(sse__log *log, sse__log *older)
+{
+    uint64_t events = older->next_seq - older->first_seq;
+
+    if (events == 0)
+        return SSE_OK;
+    if (reserve_slots(log, (uint32_t)events) < 0)
+        return SSE_ERR_NOMEM;
+    for (uint64_t seq = older->first_seq; seq < older->next_seq; seq++)
+        *slot(log, seq) = *slot(older, seq);
+    log->first_seq = older->first_seq;
+    log->base_tag = older->base_tag;
+    log->base_known = older->base_known;
+    log->bytes += older->bytes;
+    older->first_seq = older->next_seq;
+    older->bytes = 0;
+    if (older->tail && older->tail->live > 0)
+        older->tail = NULL;
+    return SSE_OK;
+}
+
 void sse__log_trim(sse__log *log)
 {
     while (count(log) > 1 &&
@@ -229,7 +267,7 @@ size_t sse__log_size_at(const sse__log *log, uint64_t seq)
 
 int sse__log_get_tag(const sse__log *log, uint64_t seq, uint32_t *out)
 {
-    if (seq > 0 && seq == log->first_seq - 1)
+    if (seq > 0 && seq == log->first_seq - 1 && log->base_known)
         *out = log->base_tag;
     else if (seq >= log->first_seq && seq < log->next_seq)
         *out = event_at(log, seq)->tag;

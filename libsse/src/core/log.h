@@ -8,6 +8,7 @@
 #define SSE_CORE_LOG_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -48,6 +49,7 @@ typedef struct sse__log {
     uint32_t       max_bytes;
     uint32_t       base_tag;   /* of event first_seq - 1                    */
     uint32_t       drop;       /* an sse__log_drop: why the last one went   */
+    bool           base_known; /* base_tag is one                           */
 } sse__log;
 
 void sse__log_init(sse__log *log, uint32_t max_events, uint32_t max_bytes,
@@ -60,6 +62,17 @@ int sse__log_reserve(sse__log *log, uint32_t events, size_t bytes);
 /* Appends one event, for which room was reserved. Drops nothing. */
 void sse__log_add(sse__log *log, const void *data, size_t len, uint32_t tag,
                   int64_t now_ms);
+
+/* Moves an empty log behind event `seq`, whose tag is this. */
+void sse__log_seek(sse__log *log, uint64_t seq, uint32_t tag);
+
+/* Puts the events of `older` in front, whose last one is just before the first
+ * here, and empties it. Drops nothing. SSE_OK or SSE_ERR_NOMEM; both logs are
+ * then as they were. */
+int sse__log_prepend(sse__log *log, sse__log *older);
+
+/* Drops every event, and the tags of those dropped. */
+void sse__log_clear(sse__log *log);
 
 /* Drops what is over the bounds, the newest event never. */
 void sse__log_trim(sse__log *log);

@@ -8,6 +8,8 @@
 #include "scan.h"
 #include "sse.h"
 
+#define MAX_MS INT64_C(100000000000000000)
+
 /* The end of the string whose opening quote is in front of `at`. */
 static const char *string_end(const char *at, const char *end)
 {
@@ -74,4 +76,39 @@ int sse__row_add(sse__buf *out, const char *type, size_t type_len,
     if (rc < 0)
         out->len = old_len;
     return rc;
+}
+
+static int64_t to_ms(sse__json_slice value)
+{
+    int64_t ms = 0;
+
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.text[i] < '0' || value.text[i] > '9' || ms > MAX_MS)
+            return 0;
+        ms = ms * 10 + (value.text[i] - '0');
+    }
+    return ms;
+}
+
+int sse__row_parse(sse__row_parts *out, const char *row, size_t len)
+{
+    const char     *at = row + sse__json_space(row, len), *end = row + len;
+    sse__json_slice key, value;
+    int             rc;
+
+    *out = (sse__row_parts){0};
+    if (at == end || *at++ != '{')
+        return SSE_ERR_INVAL;
+    while ((rc = sse__json_member(&at, end, &key, &value)) > 0) {
+        if (sse__json_is_key(key, "type"))
+            out->type = value;
+        else if (sse__json_is_key(key, "data"))
+            out->data = value;
+        else if (sse__json_is_key(key, "ts"))
+            out->ts_ms = to_ms(value);
+    }
+    if (rc < 0 || at + sse__json_space(at, (size_t)(end - at)) != end ||
+        out->type.len == 0 || out->type.text[0] != '"')
+        return SSE_ERR_INVAL;
+    return SSE_OK;
 }

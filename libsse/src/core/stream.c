@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "backing.h"
 #include "options.h"
 #include "subscriber.h"
 #include "utf8.h"
@@ -121,8 +122,9 @@ int sse__stream_set_metadata(sse__stream *s, const char *json, size_t len)
 
 static bool options_valid(const sse_stream_options *o)
 {
-    return o->flags <= SSE_STREAM_CHANNEL && o->slow_policy_set <= 1 &&
-           o->slow_policy <= SSE_SLOW_BLOCK && o->unread_policy_set <= 1 &&
+    return o->flags <= (SSE_STREAM_CHANNEL | SSE_STREAM_SHARED) &&
+           o->slow_policy_set <= 1 && o->slow_policy <= SSE_SLOW_BLOCK &&
+           o->unread_policy_set <= 1 &&
            o->unread_policy <= SSE_UNREAD_CANCEL_AFTER &&
            o->log_events <= 1u << 24 && o->log_bytes <= 1u << 30;
 }
@@ -244,6 +246,7 @@ void sse__stream_unref(sse__stream *s)
     if (--s->refs > 0)
         return;
     s->hub->counters.log_bytes -= s->log.bytes;
+    sse__backing_free(s->backing);
     sse__log_free(&s->log);
     sse__free(s->id);
     sse__free(s->kind);
@@ -273,6 +276,7 @@ void sse__stream_remove(sse__stream *s)
     if (s->active_ms > h->gone_ms)
         h->gone_ms = s->active_ms;
     end_subscribers(s, SSE_REASON_REMOVED);
+    sse__stream_dirty(s);
     h->counters.active -= s->state == SSE_STATE_ACTIVE;
     user_leave(s);
     sse__timer_drop(&s->life);
@@ -287,7 +291,7 @@ void sse__stream_remove(sse__stream *s)
 
 /* ---- The end ---- */
 
-static void set_ended(sse__stream *s, uint32_t state)
+void sse__stream_set_ended(sse__stream *s, uint32_t state)
 {
     sse__hub *h = s->hub;
 
@@ -298,6 +302,7 @@ static void set_ended(sse__stream *s, uint32_t state)
     s->state = state;
     h->progress = true;
     s->ended_ms = h->wall_ms;
+    sse__stream_dirty(s);
     sse__timer_drop(&s->stop);
     sse__list_drop(&s->stop_link);
     sse__wheel_set(&h->wheel, &s->life, h->mono_ms + h->opts.completion_ttl_ms);
@@ -320,7 +325,7 @@ static int end(sse__stream *s, uint32_t state, const sse__new_event *last,
     }
     if ((rc = sse__stream_append_one(s, &e, own, out)) < 0)
         return rc;
-    set_ended(s, state);
+    sse__stream_set_ended(s, state);
     return SSE_OK;
 }
 
@@ -403,7 +408,12 @@ static void fire_life(sse__timer *t)
     sse__hub    *h = s->hub;
     int64_t      due = s->touched_ms + h->opts.stream_ttl_ms;
 
-    if (s->state == SSE_STATE_ACTIVE) {
+    if (s->state == SSE_STATE_ACTIVE && sse__stream_is_mirror(s)) {
+        if (s->subscriber_count > 0 || s->refs > 1) {
+            sse__wheel_set(&h->wheel, t, h->mono_ms + s->backing->idle_ms);
+            return;
+        }
+    } else if (s->state == SSE_STATE_ACTIVE) {
         if (s->flags & SSE_STREAM_CHANNEL && s->subscriber_count > 0)
             due = h->mono_ms + h->opts.stream_ttl_ms;
         if (due > h->mono_ms) {

@@ -10,6 +10,8 @@
 #define SSE__TEXT_MAX 255u /* bytes of an id, an owner, a kind */
 #define SSE__METADATA_MAX 16384u
 
+struct sse__row;
+
 typedef struct sse__user {
     sse__map_node node;
     sse__link     streams;
@@ -31,6 +33,7 @@ struct sse__stream {
     sse__timer    life;         /* time to live; after the end, completion  */
     sse__timer    stop;         /* unread countdown; after a stop, grace    */
     sse__log      log;
+    struct sse__backing *backing; /* NULL: it lives in this process alone    */
     uint64_t      key;
     uint64_t      slowest_seq;  /* no subscriber is behind this one         */
     int64_t       created_ms, active_ms, ended_ms; /* wall                  */
@@ -69,6 +72,17 @@ typedef struct sse__new_event {
 /* `out`, if not NULL, gets one id for each event. */
 int sse__stream_append(sse__stream *s, const sse__new_event *events,
                        size_t count, sse_event_id *out);
+
+/* There is more to read: all who had everything are ready now. */
+void sse__stream_wake_readers(sse__stream *s);
+
+/* It has its terminal event. */
+void sse__stream_set_ended(sse__stream *s, uint32_t state);
+
+/* The row of an event that another stream than one of ours gets, checked as for
+ * an append. SSE_OK, its errors, or SSE_ERR_NOMEM. */
+int sse__row_make(sse__hub *h, const sse__new_event *event,
+                  struct sse__row **out);
 
 /* Drops events that are too old, but `keep` of the newest. */
 void sse__stream_trim_age(sse__stream *s, uint32_t keep);

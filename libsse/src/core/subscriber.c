@@ -6,8 +6,11 @@
 #include "options.h"
 #include "subscriber.h"
 
-static const char COMMENT_BEAT[] = ": heartbeat\n\n";
-static const char EVENT_BEAT[] = "event: heartbeat\ndata: \n\n";
+static const char *const BEATS[] = {
+    [SSE_HEARTBEAT_COMMENT] = ": heartbeat\n\n",
+    [SSE_HEARTBEAT_EVENT] = "event: heartbeat\ndata: \n\n",
+    [SSE_HEARTBEAT_LINE] = ": heartbeat\n",
+};
 
 /* ---- Opening ---- */
 
@@ -285,8 +288,7 @@ static void read_log(sse__subscriber *sub, sse__stream *s, size_t max_bytes,
 static void add_beat(sse__hub *h, sse__take *t)
 {
     h->counters.heartbeats++;
-    add_prefix(t, h->opts.heartbeat == SSE_HEARTBEAT_EVENT ? EVENT_BEAT
-                                                           : COMMENT_BEAT);
+    add_prefix(t, BEATS[h->opts.heartbeat]);
 }
 
 size_t sse__subscriber_need(const sse__subscriber *sub, size_t max_bytes)
@@ -337,9 +339,14 @@ void sse__take_drop(sse__take *take)
     take->span_count = 0;
 }
 
+/* A store can tell of another log, or of the end of a stream whose last event
+ * has been read, while a subscriber is taken. */
 static bool has_more(const sse__subscriber *sub)
 {
-    return sub->seq < sub->stream->log.next_seq || sub->end != SSE_REASON_NONE;
+    const sse__stream *s = sub->stream;
+
+    return sub->seq < s->log.next_seq || sub->diverged ||
+           s->state != SSE_STATE_ACTIVE || sub->end != SSE_REASON_NONE;
 }
 
 void sse__subscriber_give(sse__subscriber *sub)

@@ -7,6 +7,8 @@
 #include "handlers.h"
 #include "stream.h"
 
+#include "../store/store.h"
+
 /* ---- Create ---- */
 
 /* The members of a create body; slices of it, strings with their quotes. */
@@ -86,10 +88,13 @@ static bool is_user(const sse_request *r, sse__json_slice owner)
 /* All that may be refused is refused before there is a stream. */
 static int create(sse_request *r, const creation *c, sse__stream **out)
 {
-    sse__hub    *h = &r->conn->server->hub->core;
-    sse__stream *s;
-    int          rc;
+    sse__hub          *h = &r->conn->server->hub->core;
+    sse_stream_options opts = {.size = sizeof(opts)};
+    sse__stream       *s;
+    int                rc;
 
+    if (r->conn->server->hub->store)
+        opts.flags = SSE_STREAM_SHARED;
     if (c->owner.len > SSE__TEXT_MAX || c->kind.len > SSE__TEXT_MAX ||
         c->metadata.len > SSE__METADATA_MAX)
         return SSE_ERR_TOO_BIG;
@@ -98,7 +103,7 @@ static int create(sse_request *r, const creation *c, sse__stream **out)
         return SSE_ERR_EXISTS; /* an ended one is still its owner's */
     if (sse__user_is_full(h, c->owner.text, c->owner.len))
         return SSE_ERR_LIMIT;
-    rc = sse__stream_create(h, c->id.text, c->id.len, NULL, NULL, &s);
+    rc = sse__stream_create(h, c->id.text, c->id.len, NULL, &opts, &s);
     if (rc < 0)
         return rc;
     if ((rc = sse__stream_set_owner(s, c->owner.text, c->owner.len)) < 0 ||
@@ -113,17 +118,22 @@ static int create(sse_request *r, const creation *c, sse__stream **out)
 }
 
 /* {"streamId","state"}, into an empty buffer. */
-static int add_state(sse__buf *out, const sse__stream *s)
+static int add_state_of(sse__buf *out, const char *id, uint32_t state)
 {
     int rc;
 
     out->len = 0;
     if ((rc = sse__buf_add_str(out, "{\"streamId\":\"")) < 0 ||
-        (rc = sse__buf_add_str(out, s->id)) < 0 ||
+        (rc = sse__buf_add_str(out, id)) < 0 ||
         (rc = sse__buf_add_str(out, "\",\"state\":\"")) < 0 ||
-        (rc = sse__buf_add_str(out, sse_state_name((int)s->state))) < 0)
+        (rc = sse__buf_add_str(out, sse_state_name((int)state))) < 0)
         return rc;
     return sse__buf_add_str(out, "\"}");
+}
+
+static int add_state(sse__buf *out, const sse__stream *s)
+{
+    return add_state_of(out, s->id, s->state);
 }
 
 static int add_created(sse_request *r, sse__buf *out, const sse__stream *s)
@@ -141,6 +151,32 @@ static int add_created(sse_request *r, sse__buf *out, const sse__stream *s)
     return add_state(out, s);
 }
 
+static void answer_created(sse_request *r, sse__op *op)
+{
+    sse__buf *out = &r->conn->server->scratch;
+    int       rc = op->rc;
+
+    if (rc == SSE_OK)
+        rc = add_created(r, out, op->stream);
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else
+        sse__respond_json(r, 201, out);
+}
+
+/* The store must know of it before the caller does. */
+static int register_it(sse_request *r, sse__stream *stream)
+{
+    sse__op *op;
+    int      rc = sse__op_new_create(r->conn->server->hub, stream, &op);
+
+    if (rc < 0)
+        sse__stream_remove(stream);
+    else
+        sse__ask(r, op, answer_created);
+    return rc;
+}
+
 static int create_locked(sse_request *r, creation *c)
 {
     sse_server  *s = r->conn->server;
@@ -151,7 +187,8 @@ static int create_locked(sse_request *r, creation *c)
         return rc;
     if ((rc = sse__hub_start(s->hub)) == SSE_OK &&
         (rc = create(r, c, &stream)) == SSE_OK)
-        rc = add_created(r, &s->scratch, stream);
+        rc = s->hub->store ? register_it(r, stream)
+                           : add_created(r, &s->scratch, stream);
     sse__hub_leave(s->hub);
     return rc;
 }
@@ -204,45 +241,107 @@ void sse__api_create(sse_request *r)
         c.owner = (sse__json_slice){r->user.data, r->user.len};
     if ((rc = create_locked(r, &c)) < 0)
         sse__respond_err(r, rc);
-    else
+    else if (!r->op)
         sse__respond_json(r, 201, &s->scratch);
 }
 
 /* ---- One stream ---- */
 
+static void answer_removed(sse_request *r, sse__op *op)
+{
+    if (op->rc < 0)
+        sse__respond_err(r, op->rc);
+    else
+        sse__respond_empty(r, 204);
+}
+
+/* Asks the store; with the lock. */
+static int ask_new(sse_request *r, sse__op_kind kind,
+                   void (*then)(sse_request *, sse__op *))
+{
+    sse_hub *hub = r->conn->server->hub;
+    sse__op *op =
+        sse__op_new(kind, r->id.data, r->id.len, sse__store_answer_by(hub));
+
+    if (!op)
+        return SSE_ERR_NOMEM;
+    sse__ask(r, op, then);
+    return SSE_OK;
+}
+
 void sse__api_remove(sse_request *r)
 {
     sse_hub     *hub = r->conn->server->hub;
     sse__stream *s;
+    int          rc;
 
-    if (sse__hub_enter(hub) < 0)
+    if ((r->has_user && sse__ask_for_stream(r, "", 0, true, sse__api_remove)) ||
+        sse__hub_enter(hub) < 0)
         return;
-    if ((s = sse__request_stream(r)))
-        sse__stream_remove(s);
-    sse__hub_leave(hub);
+    s = sse__request_stream(r);
+    rc = s ? SSE_OK : SSE_ERR_NOT_FOUND;
     if (s)
+        sse__stream_remove(s);
+    if (hub->store && (s || !r->has_user))
+        rc = ask_new(r, SSE__OP_REMOVE, answer_removed);
+    sse__hub_leave(hub);
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else if (!hub->store)
         sse__respond_empty(r, 204);
+}
+
+static void answer_stopped(sse_request *r, sse__op *op)
+{
+    sse__buf *out = &r->conn->server->scratch;
+    int       rc = op->rc;
+
+    if (rc == SSE_OK)
+        rc = add_state_of(out, op->id, op->state);
+    if (rc < 0)
+        sse__respond_err(r, rc);
     else
-        sse__respond_err(r, SSE_ERR_NOT_FOUND);
+        sse__respond_json(r, 202, out);
+}
+
+/* One that its producer here, or the hub itself, can stop. */
+static int stop_here(sse_request *r, sse__stream *s)
+{
+    int rc = sse__stream_stop(s, SSE_REASON_REQUESTED);
+
+    return rc < 0 ? rc : add_state(&r->conn->server->scratch, s);
+}
+
+static int ask_to_stop(sse_request *r)
+{
+    sse__op *op;
+    int rc = sse__op_new_stop(r->conn->server->hub, r->id.data, r->id.len, &op);
+
+    if (rc == SSE_OK)
+        sse__ask(r, op, answer_stopped);
+    return rc;
 }
 
 void sse__api_stop(sse_request *r)
 {
     sse_server  *server = r->conn->server;
     sse__stream *s;
+    bool         asked = false;
     int          rc = SSE_ERR_NOT_FOUND;
 
-    if (sse__hub_enter(server->hub) < 0)
+    if ((r->has_user && sse__ask_for_stream(r, "", 0, true, sse__api_stop)) ||
+        sse__hub_enter(server->hub) < 0)
         return;
-    if ((s = sse__request_stream(r))) {
-        rc = sse__stream_stop(s, SSE_REASON_REQUESTED);
-        if (rc == SSE_OK)
-            rc = add_state(&server->scratch, s);
-    }
+    s = sse__request_stream(r);
+    asked = server->hub->store && (s ? sse__stream_is_mirror(s) : !r->has_user);
+    if (asked)
+        rc = ask_to_stop(r);
+    else if (s)
+        rc = stop_here(r, s);
     sse__hub_leave(server->hub);
     if (rc < 0)
         sse__respond_err(r, rc);
-    else
+    else if (!asked)
         sse__respond_json(r, 202, &server->scratch);
 }
 
@@ -335,8 +434,11 @@ void sse__api_recover(sse_request *r)
     sse_server  *server = r->conn->server;
     sse__stream *s;
     int          rc = SSE_OK;
+    size_t       after_len;
+    const char  *after = sse_request_query_value(r, "after", 5, &after_len);
 
-    if (sse__hub_enter(server->hub) < 0)
+    if (sse__ask_for_stream(r, after, after_len, false, sse__api_recover) ||
+        sse__hub_enter(server->hub) < 0)
         return;
     server->scratch.len = 0;
     if ((s = sse__request_stream(r)))
@@ -373,13 +475,51 @@ static int add_list(sse__buf *out, sse_list *list)
     return rc < 0 ? rc : sse__buf_add_str(out, "]}");
 }
 
+static void answer_list(sse_request *r, sse_list *list)
+{
+    sse__buf *out = &r->conn->server->scratch;
+    int       rc = add_list(out, list);
+
+    sse_list_free(list);
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else
+        sse__respond_json(r, 200, out);
+}
+
+static void answer_found(sse_request *r, sse__op *op)
+{
+    sse_list *list = NULL;
+    int       rc = op->rc < 0 ? op->rc : sse__list_from(op, &list);
+
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    else
+        answer_list(r, list);
+}
+
+static int ask_for_list(sse_request *r, const char *owner, size_t len)
+{
+    sse_hub *hub = r->conn->server->hub;
+    sse__op *op;
+    int      rc = sse__hub_enter(hub);
+
+    if (rc < 0)
+        return rc;
+    op = sse__op_new(SSE__OP_LIST, owner, len, sse__store_answer_by(hub));
+    if (op)
+        sse__ask(r, op, answer_found);
+    sse__hub_leave(hub);
+    return op ? SSE_OK : SSE_ERR_NOMEM;
+}
+
 void sse__api_list(sse_request *r)
 {
     sse_server     *s = r->conn->server;
     size_t          len;
     const char     *owner = sse_request_query_value(r, "userId", 6, &len);
     sse__json_slice asked = {owner, len};
-    sse_list       *list;
+    sse_list       *list = NULL;
     int             rc;
 
     if (r->has_user && len > 0 && !is_user(r, asked)) {
@@ -390,14 +530,12 @@ void sse__api_list(sse_request *r)
         owner = r->user.data;
         len = r->user.len;
     }
-    if ((rc = sse_list_new(s->hub, owner, len, &list)) == SSE_OK) {
-        rc = add_list(&s->scratch, list);
-        sse_list_free(list);
-    }
+    rc = s->hub->store ? ask_for_list(r, owner, len)
+                       : sse_list_new(s->hub, owner, len, &list);
     if (rc < 0)
         sse__respond_err(r, rc);
-    else
-        sse__respond_json(r, 200, &s->scratch);
+    else if (list)
+        answer_list(r, list);
 }
 
 /* ---- The server ---- */
@@ -423,16 +561,36 @@ void sse__api_metrics(sse_request *r)
                             out->len);
 }
 
+/* Into `out`: 1 when all is well, 0 when not, or an error. */
+static int add_health(sse_server *s, sse__buf *out)
+{
+    const char *why = "";
+    int         rc = sse__hub_enter(s->hub);
+    bool        up;
+
+    if (rc < 0)
+        return rc;
+    up = !s->hub->store || s->hub->store->ops->is_up(s->hub->store, &why) == 1;
+    out->len = 0;
+    if (s->closing)
+        rc = sse__buf_add_str(out, "{\"status\":\"closing\"}");
+    else if (up)
+        rc = sse__buf_add_str(out, "{\"status\":\"ok\"}");
+    else if ((rc = sse__buf_add_str(out, "{\"status\":\"degraded\",\"message"
+                                         "\":")) == SSE_OK &&
+             (rc = sse__json_quote(out, why, strlen(why))) == SSE_OK)
+        rc = sse__buf_add_str(out, "}");
+    sse__hub_leave(s->hub);
+    return rc < 0 ? rc : up && !s->closing;
+}
+
 void sse__api_health(sse_request *r)
 {
-    sse_server *s = r->conn->server;
-    int         rc;
+    sse__buf *out = &r->conn->server->scratch;
+    int       rc = add_health(r->conn->server, out);
 
-    s->scratch.len = 0;
-    rc = sse__buf_add_str(&s->scratch, s->closing ? "{\"status\":\"closing\"}"
-                                                  : "{\"status\":\"ok\"}");
     if (rc < 0)
         sse__respond_err(r, rc);
     else
-        sse__respond_json(r, s->closing ? 503 : 200, &s->scratch);
+        sse__respond_json(r, rc ? 200 : 503, out);
 }

@@ -5,6 +5,7 @@
 #include "../core/alloc.h"
 #include "../core/json.h"
 #include "../core/utf8.h"
+#include "../store/store.h"
 #include "handlers.h"
 
 #define EVENTS_MAX 100000u
@@ -318,12 +319,102 @@ static void park(sse_request *r, uint32_t state)
     sse__server_set_timer(s, &c->timer, PARK_STEP_MS);
 }
 
+/* ---- By way of the store ---- */
+
+static void answer_stored(sse_request *r, sse__op *op)
+{
+    sse_id_format format = r->conn->server->hub->core.opts.id_format;
+    batch         b = {.count = op->row_count, .many = r->many};
+
+    b.ids = sse__calloc(b.count, sizeof(*b.ids));
+    if (op->rc < 0 || !b.ids) {
+        sse__respond_err(r, op->rc < 0 ? op->rc : SSE_ERR_NOMEM);
+        sse__free(b.ids);
+        return;
+    }
+    for (size_t i = 0; i < b.count; i++)
+        sse__id_make(&b.ids[i], op->seq + i, op->rows[i]->tag, format);
+    if (op->state != SSE_STATE_ACTIVE)
+        answer_ended(r, &b, op->state);
+    else
+        answer_appended(r, &b);
+    batch_free(&b);
+}
+
+static int ask_to_append(sse_request *r, batch *b, uint32_t state)
+{
+    sse_hub *hub = r->conn->server->hub;
+    sse__op *op = sse__op_new(SSE__OP_APPEND, r->id.data, r->id.len,
+                              sse__store_answer_by(hub));
+    int      rc;
+
+    if (!op)
+        return SSE_ERR_NOMEM;
+    if (state != SSE_STATE_ACTIVE && b->events[0].type_len == 0) {
+        b->events[0].type = sse_state_name((int)state);
+        b->events[0].type_len = strlen(b->events[0].type);
+    }
+    if ((rc = sse__op_add_rows(op, hub, b->events, b->count)) < 0) {
+        sse__op_free(op);
+        return rc;
+    }
+    op->state = state;
+    r->many = b->many;
+    sse__ask(r, op, answer_stored);
+    return SSE_OK;
+}
+
+#define NOT_STORED 5 /* the stream is written here */
+
+/* Appends to a stream that this hub does not write by itself. */
+static int append_stored(sse_request *r, batch *b, uint32_t state)
+{
+    sse_hub     *hub = r->conn->server->hub;
+    sse__stream *s;
+    int          rc = sse__hub_enter(hub);
+
+    if (rc < 0)
+        return rc;
+    s = sse__request_stream(r);
+    if (s ? !sse__stream_is_mirror(s) : r->has_user)
+        rc = s ? NOT_STORED : SSE_ERR_NOT_FOUND;
+    else
+        rc = ask_to_append(r, b, state);
+    sse__hub_leave(hub);
+    return rc;
+}
+
+static void append(sse_request *r, uint32_t state);
+
+static void append_events(sse_request *r)
+{
+    append(r, r->parked_state);
+}
+
+/* True: the request waits for the store, or has been answered. */
+static bool by_store(sse_request *r, batch *b, uint32_t state)
+{
+    int rc;
+
+    if (!r->conn->server->hub->store)
+        return false;
+    r->parked_state = state;
+    if (r->has_user && sse__ask_for_stream(r, "", 0, true, append_events))
+        return true;
+    rc = append_stored(r, b, state);
+    if (rc < 0)
+        sse__respond_err(r, rc);
+    return rc != NOT_STORED;
+}
+
 static void append(sse_request *r, uint32_t state)
 {
     batch b = {0};
     int   rc = parse_body(r, state != SSE_STATE_ACTIVE, &b);
 
-    if (rc == SSE_OK && (rc = apply(r, &b, state)) == MUST_WAIT)
+    if (rc == SSE_OK && by_store(r, &b, state))
+        ;
+    else if (rc == SSE_OK && (rc = apply(r, &b, state)) == MUST_WAIT)
         park(r, state);
     else if (rc != SSE_OK)
         refuse_body(r, rc);

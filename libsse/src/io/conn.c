@@ -199,8 +199,12 @@ void sse__conn_unsubscribe(sse__conn *c)
     }
 }
 
+/* The handle goes last: as long as it is open, nothing that the hook of a held
+ * request does can take the connection or its server away. */
 void sse__conn_close(sse__conn *c)
 {
+    sse_request *r = c->request;
+
     if (c->state == SSE__CONN_CLOSED)
         return;
     c->state = SSE__CONN_CLOSED;
@@ -208,10 +212,11 @@ void sse__conn_close(sse__conn *c)
     sse__conn_unsubscribe(c);
     sse__timer_drop(&c->timer);
     sse__list_drop(&c->link);
-    sse__request_free(c->request);
     c->request = NULL;
     drop_stash(c);
     leave_user(c);
+    if (r)
+        sse__request_lost(r);
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
 
@@ -350,8 +355,18 @@ static void start_idle(sse__conn *c)
                           c->server->opts.idle_timeout_ms);
 }
 
+/* The same in the next turn: whoever answers a held request does not expect
+ * the hook for the next one to run before that call has returned. */
+static void resume_soon(sse__conn *c)
+{
+    if (!c->feeding && c->stash && can_read(c))
+        sse__server_set_timer(c->server, &c->timer, 0);
+}
+
 void sse__conn_answered(sse__conn *c)
 {
+    bool held = c->request && c->request->held;
+
     if (c->state == SSE__CONN_CLOSED)
         return;
     sse__request_free(c->request);
@@ -364,7 +379,10 @@ void sse__conn_answered(sse__conn *c)
     c->state = SSE__CONN_READING;
     if (!c->out)
         start_idle(c);
-    resume(c);
+    if (held)
+        resume_soon(c);
+    else
+        resume(c);
 }
 
 void sse__conn_written(sse__conn *c)
@@ -398,6 +416,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     } else if (n < 0) {
         sse__conn_close(c);
     } else if (n > 0 && c->state != SSE__CONN_LINGERING) {
+        resume(c);
         feed(c, buf->base, (size_t)n);
     }
 }
@@ -414,6 +433,10 @@ static void on_timer(sse__timer *t)
     }
     switch (c->state) {
     case SSE__CONN_READING:
+        if (c->stash && can_read(c)) {
+            resume(c);
+            return;
+        }
         if (!c->request || c->out) {
             sse__conn_close(c);
             return;

@@ -41,6 +41,22 @@ void sse__reader_written(sse__conn *c);
 void sse__reader_goodbye(sse__conn *c); /* ends a stream for a shutdown     */
 void sse__reader_poll_timeout(sse__conn *c);
 
+/* ---- ask.c ---- */
+
+struct sse__op;
+
+/* Puts a question to the store, with the lock; `then` is called on the loop,
+ * without it, unless the caller goes away first. The op is ask.c's. */
+void sse__ask(sse_request *r, struct sse__op *op,
+              void (*then)(sse_request *r, struct sse__op *op));
+void sse__ask_answers(sse_server *s); /* calls them */
+
+/* Sees to it that the stream of the path is here, if there is one, for a reader
+ * at this cursor; with `look`, that what it is can be seen. True: the request
+ * waits for the store, and `again` follows; or it has been answered. */
+bool sse__ask_for_stream(sse_request *r, const char *cursor, size_t cursor_len,
+                         bool look, void (*again)(sse_request *r));
+
 /* ---- events.c ---- */
 
 /* Adds the events in `take` as JSON objects, with commas between; `*last` gets

@@ -11,6 +11,10 @@
 #include <time.h>
 
 #include "../core/alloc.h"
+#include "../store/store.h"
+
+#define DRAIN_MS 2000 /* for what the store has not had, when a hub ends */
+#define ERROR_MAX ((size_t)1 << 12)
 
 static int64_t clock_ms(clockid_t id)
 {
@@ -46,7 +50,7 @@ bool sse__make_id(char out[SSE__MADE_ID_BYTES])
 
 /* A page that the kernel clears in a child, so that a child can tell without
  * a system call, a handler or a global. */
-static atomic_uint *map_parent_mark(void)
+atomic_uint *sse__parent_mark_new(void)
 {
     atomic_uint *page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -61,6 +65,12 @@ static atomic_uint *map_parent_mark(void)
     return page;
 }
 
+void sse__parent_mark_free(atomic_uint *mark)
+{
+    if (mark)
+        munmap(mark, sizeof(*mark));
+}
+
 static void init_locks(sse_hub *hub)
 {
     pthread_condattr_t attr;
@@ -71,6 +81,7 @@ static void init_locks(sse_hub *hub)
     pthread_cond_init(&hub->timer, &attr);
     pthread_cond_init(&hub->progress, &attr);
     pthread_cond_init(&hub->signalled, &attr);
+    pthread_cond_init(&hub->answered, &attr);
     pthread_condattr_destroy(&attr);
 }
 
@@ -93,7 +104,7 @@ int sse_hub_new(const sse_hub_options *opts, sse_hub **out)
         return SSE_ERR_NOMEM;
     rc = sse__hub_init(&hub->core, opts, seed(), sse__clock_mono_ms(),
                        sse__clock_wall_ms());
-    if (rc == SSE_OK && !(hub->parent = map_parent_mark()))
+    if (rc == SSE_OK && !(hub->parent = sse__parent_mark_new()))
         rc = SSE_ERR_IO;
     if (rc < 0) {
         sse__free(hub);
@@ -101,6 +112,7 @@ int sse_hub_new(const sse_hub_options *opts, sse_hub **out)
     }
     init_locks(hub);
     hub->wakes_at_ms = INT64_MAX;
+    sse__buf_init(&hub->store_error, ERROR_MAX);
     atomic_init(&hub->refs, 1);
     *out = hub;
     return SSE_OK;
@@ -122,25 +134,42 @@ static void stop_thread(sse_hub *hub)
 
 static void destroy(sse_hub *hub)
 {
+    if (hub->store)
+        hub->store->ops->close(hub->store, DRAIN_MS);
     sse__hub_free(&hub->core);
+    if (hub->store)
+        hub->store->ops->free(hub->store);
+    sse__buf_free(&hub->store_error);
     pthread_cond_destroy(&hub->timer);
     pthread_cond_destroy(&hub->progress);
     pthread_cond_destroy(&hub->signalled);
+    pthread_cond_destroy(&hub->answered);
     pthread_mutex_destroy(&hub->lock);
-    munmap(hub->parent, sizeof(*hub->parent));
+    sse__parent_mark_free(hub->parent);
     sse__free(hub);
 }
 
+/* Leaves the hub to its thread, which ends it when it ends. */
+static void leave_to_thread(sse_hub *hub)
+{
+    pthread_mutex_lock(&hub->lock);
+    pthread_detach(hub->thread);
+    hub->orphan = hub->stopping = true;
+    pthread_cond_signal(&hub->timer);
+    pthread_mutex_unlock(&hub->lock);
+}
+
 /* In a child, locks may be held by threads that are not there, and the memory
- * is a copy: leave it. The hub's own thread may be the one that drops the last
- * reference, after a wake-up: then it ends the hub when it ends. */
+ * is a copy: leave it. The hub's own thread or its store's may be the one that
+ * drops the last reference, after a wake-up. */
 void sse_hub_free(sse_hub *hub)
 {
     if (!hub || atomic_fetch_sub(&hub->refs, 1) != 1 || forked(hub))
         return;
-    if (hub->started && pthread_equal(pthread_self(), hub->thread)) {
-        pthread_detach(hub->thread);
-        hub->orphan = hub->stopping = true;
+    if (hub->started &&
+        (pthread_equal(pthread_self(), hub->thread) ||
+         (hub->store && hub->store->ops->is_here(hub->store)))) {
+        leave_to_thread(hub);
         return;
     }
     if (hub->started)
@@ -209,6 +238,10 @@ void sse__hub_leave(sse_hub *hub)
     if (hub->waiting > 0 && hub->core.progress)
         pthread_cond_broadcast(&hub->progress);
     hub->core.progress = false;
+    if (hub->store && !hub->store->rung && !sse__list_empty(&hub->core.dirty)) {
+        hub->store->rung = true;
+        hub->store->ops->ring(hub->store);
+    }
     unlock_and_wake(hub);
 }
 
@@ -221,15 +254,22 @@ static int wait_until(sse_hub *hub, pthread_cond_t *cond, int64_t ms)
     return pthread_cond_timedwait(cond, &hub->lock, &ts);
 }
 
-bool sse__hub_wait_progress(sse_hub *hub, int64_t deadline_ms)
+bool sse__hub_wait(sse_hub *hub, pthread_cond_t *cond, int64_t deadline_ms)
 {
-    int rc;
+    int rc = wait_until(hub, cond, deadline_ms);
 
-    hub->waiting++;
-    rc = wait_until(hub, &hub->progress, deadline_ms);
-    hub->waiting--;
     sse__hub_set_time(&hub->core, sse__clock_mono_ms(), sse__clock_wall_ms());
     return rc != ETIMEDOUT;
+}
+
+bool sse__hub_wait_progress(sse_hub *hub, int64_t deadline_ms)
+{
+    bool in_time;
+
+    hub->waiting++;
+    in_time = sse__hub_wait(hub, &hub->progress, deadline_ms);
+    hub->waiting--;
+    return in_time;
 }
 
 /* ---- The thread ---- */

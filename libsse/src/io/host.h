@@ -26,6 +26,9 @@ struct sse_hub {
     bool            started;     /* the thread runs                         */
     bool            stopping;
     bool            orphan;      /* nobody else is left: the thread frees it */
+    struct sse__store *store;    /* or NULL; set before the first stream    */
+    pthread_cond_t  answered;    /* for calls that wait on the store        */
+    sse__buf        store_error; /* for sse_hub_store_error()               */
     atomic_uint     refs;
     atomic_uint    *parent;      /* 1 here, 0 in a child after fork()       */
 };
@@ -46,6 +49,11 @@ typedef struct sse__door {
  * one. False when the system gives none. */
 bool sse__make_id(char out[SSE__MADE_ID_BYTES]);
 
+/* A number that is 1 here, and 0 in a child after fork(). NULL when the system
+ * gives none. */
+atomic_uint *sse__parent_mark_new(void);
+void         sse__parent_mark_free(atomic_uint *mark);
+
 int64_t sse__clock_mono_ms(void);
 int64_t sse__clock_wall_ms(void);
 
@@ -63,6 +71,10 @@ int sse__hub_start(sse_hub *hub);
 
 /* Ties the hub to this process. With the lock. */
 void sse__hub_bind(sse_hub *hub);
+
+/* Waits for `cond`, or until `deadline_ms`. With the lock. False when the time
+ * is over. */
+bool sse__hub_wait(sse_hub *hub, pthread_cond_t *cond, int64_t deadline_ms);
 
 /* Waits for a reader's progress, or until `deadline_ms`. With the lock. False
  * when the time is over. */

@@ -194,6 +194,21 @@ static int drain_subscriber(sse_queue *q, sse__subscriber *core, size_t room)
     return SSE_OK;
 }
 
+/* 1: told one; 0: there is none. */
+static int drain_orphan(sse_queue *q)
+{
+    sse__orphan *o = sse__port_take_orphan(&q->door.port);
+    int          rc;
+
+    if (!o)
+        return 0;
+    rc = sse__buf_add(&q->data, o->text, o->len);
+    if (rc == SSE_OK)
+        add_note(q, SSE_NOTE_ORPHAN, 0, 0, o->len);
+    sse__free(o); /* the store tells it again if it was lost here */
+    return rc < 0 ? rc : 1;
+}
+
 static int drain_all(sse_queue *q, uint32_t max)
 {
     sse__port       *port = &q->door.port;
@@ -204,6 +219,8 @@ static int drain_all(sse_queue *q, uint32_t max)
         add_note(q, SSE_NOTE_WAKE, 0, 0, 0);
     while (q->batch.note_count < max && (s = sse__port_take_stop(port)))
         add_note(q, SSE_NOTE_STOP, s->stop_reason, s->key, 0);
+    while (q->batch.note_count < max && drain_orphan(q) > 0)
+        ;
     while (q->batch.note_count < max && q->data.len < q->opts.max_batch_bytes &&
            (sub = sse__port_take(port)))
         if (drain_subscriber(q, sub, max - q->batch.note_count) < 0)
@@ -268,7 +285,8 @@ static bool has_notes(sse_queue *q)
     const sse__port *p = &q->door.port;
 
     return atomic_load(&q->woken) || !sse__list_empty(&p->ready) ||
-           !sse__list_empty(&p->stops);
+           !sse__list_empty(&p->stops) ||
+           (p->hub->guardian == p && !sse__list_empty(&p->hub->orphans));
 }
 
 int sse_queue_wait(sse_queue *q, int64_t timeout_ms)
@@ -310,8 +328,10 @@ static int open_core(sse_subscriber *sub, sse_stream *s, sse_queue *q,
 
     if (rc < 0)
         return rc;
-    rc = sse__subscriber_open(&sub->core, s->core, &q->door.port, cursor,
-                              cursor_len, opts);
+    rc = sse__store_reach(s, cursor, cursor_len);
+    if (rc == SSE_OK)
+        rc = sse__subscriber_open(&sub->core, s->core, &q->door.port, cursor,
+                                  cursor_len, opts);
     sse__hub_leave(s->hub);
     return rc;
 }

@@ -317,9 +317,14 @@ static void start_poll(sse_request *r)
 
 void sse__reader_start(sse_request *r)
 {
-    bool   head = r->parser.method == HTTP_HEAD, poll = is_poll(r);
-    wanted how = head ? LOOK : poll ? POLL : STREAM;
-    int    rc = SSE_ERR_CLOSED;
+    bool        head = r->parser.method == HTTP_HEAD, poll = is_poll(r);
+    wanted      how = head ? LOOK : poll ? POLL : STREAM;
+    int         rc = SSE_ERR_CLOSED;
+    size_t      cursor_len;
+    const char *cursor = cursor_of(r, &cursor_len);
+
+    if (sse__ask_for_stream(r, cursor, cursor_len, false, sse__reader_start))
+        return;
 
     if (head && poll) {
         poll_look(r);
@@ -341,11 +346,12 @@ void sse__reader_start(sse_request *r)
 
 int sse_request_respond_stream(sse_request *r, sse_stream *s)
 {
-    if (r->answered || s->hub != r->conn->server->hub)
+    if (!sse__request_is_open(r) || s->hub != r->conn->server->hub)
         return SSE_ERR_INVAL;
     r->id.len = 0;
     if (sse__buf_add(&r->id, s->core->id, s->core->node.key_len) < 0)
         return SSE_ERR_NOMEM;
+    sse__request_let_go(r);
     sse__reader_start(r);
     return SSE_OK;
 }

@@ -203,6 +203,17 @@ void sse__request_unpin(sse_request *r)
         sse__request_free(r);
 }
 
+void sse__request_lost(sse_request *r)
+{
+    void (*gone)(sse_request *, void *) = r->gone;
+
+    r->answered = true;
+    r->gone = NULL;
+    if (gone)
+        gone(r, r->gone_user);
+    sse__request_free(r);
+}
+
 void sse__request_free(sse_request *r)
 {
     if (!r)
@@ -218,6 +229,36 @@ void sse__request_free(sse_request *r)
     sse__buf_free(&r->id);
     sse__free(r);
 }
+
+/* ---- Holding ---- */
+
+bool sse__request_is_open(const sse_request *r)
+{
+    return !r->answered && (r->conn->state == SSE__CONN_READING ||
+                            r->conn->state == SSE__CONN_HELD);
+}
+
+int sse_request_hold(sse_request *r, void (*gone)(sse_request *r, void *user),
+                     void        *user)
+{
+    if (!r->may_hold || r->held || !sse__request_is_open(r) || !gone)
+        return SSE_ERR_INVAL;
+    r->held = true;
+    r->gone = gone;
+    r->gone_user = user;
+    r->conn->state = SSE__CONN_HELD;
+    return SSE_OK;
+}
+
+void sse__request_let_go(sse_request *r)
+{
+    if (!r->gone)
+        return;
+    r->gone = NULL;
+    r->conn->state = SSE__CONN_READING;
+}
+
+/* ---- Input ---- */
 
 /* Looks at the lines of the head: none may begin with white space (a folded
  * line, which RFC 9112, 5.2, lets a server refuse) or hold a CR that no LF

@@ -33,16 +33,35 @@ struct sse_request {
     bool        begun, line_start, after_cr, head_over; /* of head lines     */
     bool        headers_done, complete, answered;
     bool        continued; /* 100 Continue has been sent                     */
+    bool        may_hold;  /* its hook runs, and may keep it                 */
+    bool        held;      /* its hook kept it                               */
     bool        pinned;    /* a hook may still look at it                    */
     bool        dead;      /* to be freed once it is not pinned              */
     int         status;    /* of the answer to a head or body that is wrong */
     int64_t     wait_until_ms; /* of a parked append; 0 before it waits     */
     uint32_t    parked_state;  /* what a parked append sets                 */
+    void (*gone)(sse_request *r, void *user); /* NULL unless an answer to a
+                                               * held one is waited for     */
+    void *gone_user;
+    struct sse__op *op;    /* the store is asked                            */
+    void (*then)(struct sse_request *r, struct sse__op *op); /* its answer  */
+    void (*again)(struct sse_request *r); /* once the stream is here        */
+    bool fetched;          /* it is, or there is none                       */
+    bool many;             /* an append is answered with "ids"              */
 };
 
 sse_request *sse__request_new(sse__conn *c);
 void         sse__request_free(sse_request *r); /* once it is not pinned */
 void         sse__request_unpin(sse_request *r);
+
+/* Its connection is closed: nobody can answer it any more. */
+void sse__request_lost(sse_request *r);
+
+/* Whether nobody has answered it. A poll's answer counts from its beginning. */
+bool sse__request_is_open(const sse_request *r);
+
+/* An answer begins: it is no longer waited for. */
+void sse__request_let_go(sse_request *r);
 
 /* Feeds input; returns the number of bytes used. Afterwards the request is
  * complete, or has a status to refuse it with, or wants more. */

@@ -281,6 +281,8 @@ void sse__respond_err(sse_request *r, int err)
         {SSE_ERR_LIMIT, 429, "limit",
          "The server's limit is reached: try later."},
         {SSE_ERR_CLOSED, 503, "closing", "The server is shutting down."},
+        {SSE_ERR_STORE, 503, "store_unavailable",
+         "The store cannot be reached: try later."},
     };
 
     for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
@@ -321,9 +323,14 @@ int sse__respond_stream_head(sse_request *r, const char *id, size_t id_len)
 int sse_request_respond(sse_request *r, int status, const char *type,
                         size_t type_len, const char *body, size_t body_len)
 {
-    if (r->answered || status < 200 || status > 599 || status == 204 ||
-        memchr(type, '\r', type_len) || memchr(type, '\n', type_len))
+    if (!sse__request_is_open(r) || status < 200 || status > 599 ||
+        (status == 204 && body_len > 0) || memchr(type, '\r', type_len) ||
+        memchr(type, '\n', type_len))
         return SSE_ERR_INVAL;
-    respond(r, status, type, type_len, body, body_len);
+    sse__request_let_go(r);
+    if (status == 204)
+        sse__respond_empty(r, status);
+    else
+        respond(r, status, type, type_len, body, body_len);
     return SSE_OK;
 }

@@ -185,8 +185,10 @@ static void hand_to_application(sse_request *r)
     sse_server *s = r->conn->server;
     sse__conn  *c = r->conn;
 
+    r->may_hold = true;
     if (s->on_request)
         s->on_request(r, s->on_request_user);
+    r->may_hold = false;
     if (c->request == r && !r->answered && c->state == SSE__CONN_READING)
         not_found(r);
 }

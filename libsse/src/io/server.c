@@ -86,6 +86,8 @@ static void on_check(uv_check_t *check)
         return;
     s->ready = false;
     uv_idle_stop(&s->idle);
+    if (s->hub->store)
+        sse__ask_answers(s);
     if (sse__reader_flush(s))
         sse__server_flush_soon(s);
     sse__append_retry(s);
@@ -201,6 +203,7 @@ static void init_state(sse_server *s, sse_loop *loop, sse_hub *hub)
     sse__timer_init(&s->deadline, on_deadline);
     sse__list_init(&s->conns);
     sse__list_init(&s->parked);
+    sse__list_init(&s->answers);
     sse__map_init(&s->users, 0);
     sse__buf_init(&s->prefix, 4096);
     sse__buf_init(&s->origins, 65536);

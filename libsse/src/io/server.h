@@ -66,6 +66,7 @@ struct sse_server {
     sse__timer         deadline; /* of the close                            */
     sse__link          conns;
     sse__link          parked;  /* appends that wait for slow readers       */
+    sse__link          answers; /* of the store; under the hub's lock       */
     sse__map           users;   /* connections by user                      */
     uint32_t           conn_count;
     uint32_t           admitted; /* of these, not refused                   */

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "../core/alloc.h"
+#include "../core/backing.h"
 #include "../core/buffer.h"
+#include "../store/store.h"
 
 #define INFO_MAX ((size_t)1 << 20)
 
@@ -20,7 +22,10 @@ int sse_hub_stop(sse_hub *hub, const char *id, size_t id_len)
     if (rc < 0)
         return rc;
     s = sse__hub_find(&hub->core, id, id_len);
-    rc = s ? sse__stream_stop(s, SSE_REASON_REQUESTED) : SSE_ERR_NOT_FOUND;
+    if (hub->store && (!s || sse__stream_is_mirror(s)))
+        rc = sse__store_stop(hub, id, id_len);
+    else
+        rc = s ? sse__stream_stop(s, SSE_REASON_REQUESTED) : SSE_ERR_NOT_FOUND;
     sse__hub_leave(hub);
     return rc;
 }
@@ -35,8 +40,11 @@ int sse_hub_remove(sse_hub *hub, const char *id, size_t id_len)
     s = sse__hub_find(&hub->core, id, id_len);
     if (s)
         sse__stream_remove(s);
+    rc = s ? SSE_OK : SSE_ERR_NOT_FOUND;
+    if (hub->store)
+        rc = sse__store_remove(hub, id, id_len);
     sse__hub_leave(hub);
-    return s ? SSE_OK : SSE_ERR_NOT_FOUND;
+    return rc;
 }
 
 int sse_hub_metrics(sse_hub *hub, sse_buffer *out)
@@ -69,9 +77,37 @@ sse_stream *sse__stream_handle(sse_hub *hub, sse__stream *core)
     return s;
 }
 
+/* Its stream has been let go of. */
+static void free_handle(sse_stream *s)
+{
+    sse_hub_free(s->hub);
+    sse__buf_free(&s->text);
+    sse__free(s);
+}
+
 static sse__door *door_of(sse_queue *q)
 {
     return (sse__door *)(void *)q; /* its first member */
+}
+
+/* A new stream gets its place in the store and its handle, or goes again. */
+static int finish_new(sse_hub *hub, sse__stream *core, sse_stream **out)
+{
+    sse_stream *s = sse__stream_handle(hub, core);
+    int         rc = s ? SSE_OK : SSE_ERR_NOMEM;
+
+    if (rc == SSE_OK && hub->store)
+        rc = sse__store_create(hub, core);
+    if (rc == SSE_OK) {
+        *out = s;
+        return SSE_OK;
+    }
+    sse__stream_remove(core);
+    if (s) {
+        sse__stream_unref(core);
+        free_handle(s);
+    }
+    return rc;
 }
 
 int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
@@ -97,10 +133,8 @@ int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
         rc = sse__stream_create(&hub->core, id, id_len,
                                 producer ? &door_of(producer)->port : NULL,
                                 opts, &core);
-    if (rc == SSE_OK && !(*out = sse__stream_handle(hub, core))) {
-        sse__stream_remove(core);
-        rc = SSE_ERR_NOMEM;
-    }
+    if (rc == SSE_OK)
+        rc = finish_new(hub, core, out);
     sse__hub_leave(hub);
     return rc;
 }
@@ -108,16 +142,23 @@ int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
 int sse_stream_open(sse_hub *hub, const char *id, size_t id_len,
                     sse_stream **out)
 {
-    sse__stream *core;
-    int          rc;
+    static const sse__cursor newest = {.kind = SSE__CURSOR_NEW};
+    sse__stream             *core;
+    int                      rc;
 
     *out = NULL;
     if ((rc = sse__hub_enter(hub)) < 0)
         return rc;
     core = sse__hub_find(&hub->core, id, id_len);
-    if (!core)
+    if (!core && hub->store) {
+        rc = sse__stream_id_valid(id, id_len)
+                 ? sse__store_fetch(hub, id, id_len, &newest)
+                 : SSE_ERR_NOT_FOUND;
+        core = sse__hub_find(&hub->core, id, id_len);
+    }
+    if (rc == SSE_OK && !core)
         rc = SSE_ERR_NOT_FOUND;
-    else if (!(*out = sse__stream_handle(hub, core)))
+    if (rc == SSE_OK && !(*out = sse__stream_handle(hub, core)))
         rc = SSE_ERR_NOMEM;
     sse__hub_leave(hub);
     return rc;
@@ -131,9 +172,7 @@ void sse_stream_free(sse_stream *s)
         sse__stream_unref(s->core);
         sse__hub_leave(s->hub);
     }
-    sse_hub_free(s->hub);
-    sse__buf_free(&s->text);
-    sse__free(s);
+    free_handle(s);
 }
 
 /* The three setters differ in what they call under the lock. */
@@ -145,6 +184,10 @@ static int set_text(sse_stream *s, const char *text, size_t len,
     if (rc < 0)
         return rc;
     rc = set(s->core, text, len);
+    if (rc == SSE_OK && s->core->backing) {
+        s->core->backing->described = false;
+        sse__stream_dirty(s->core);
+    }
     sse__hub_leave(s->hub);
     return rc;
 }
@@ -187,8 +230,13 @@ static int append(sse_stream *s, const sse__new_event *events, size_t count,
 
     if (rc < 0)
         return rc;
-    wait_for_room(s, events, count);
-    rc = sse__stream_append(s->core, events, count, out);
+    if (sse__stream_is_mirror(s->core)) {
+        rc = sse__store_append(s->hub, s->core, events, count, SSE_STATE_ACTIVE,
+                               out);
+    } else {
+        wait_for_room(s, events, count);
+        rc = sse__stream_append(s->core, events, count, out);
+    }
     sse__hub_leave(s->hub);
     return rc;
 }
@@ -248,9 +296,14 @@ int sse_stream_end(sse_stream *s, int state, const char *type, size_t type_len,
 
     if (rc < 0)
         return rc;
-    wait_for_room(s, &last, 1);
-    rc = state < 0 ? SSE_ERR_INVAL
-                   : sse__stream_end(s->core, (uint32_t)state, &last, out);
+    if (state < SSE_STATE_COMPLETED || state > SSE_STATE_CANCELLED) {
+        rc = SSE_ERR_INVAL;
+    } else if (sse__stream_is_mirror(s->core)) {
+        rc = sse__store_end(s->hub, s->core, &last, (uint32_t)state, out);
+    } else {
+        wait_for_room(s, &last, 1);
+        rc = sse__stream_end(s->core, (uint32_t)state, &last, out);
+    }
     sse__hub_leave(s->hub);
     return rc;
 }
@@ -312,7 +365,7 @@ struct sse_list {
     size_t count, cap, next;
 };
 
-static int list_add(sse_list *list, const sse__stream *s)
+static int list_add(sse_list *list, const sse_stream_info *info)
 {
     entry *e;
 
@@ -326,12 +379,53 @@ static int list_add(sse_list *list, const sse__stream *s)
         list->cap = cap;
     }
     e = &list->entries[list->count];
-    sse__stream_info(s, &e->info);
+    e->info = *info;
     sse__buf_init(&e->text, INFO_MAX);
     if (sse__stream_info_copy(&e->info, &e->text) < 0)
         return SSE_ERR_NOMEM;
     list->count++;
     return SSE_OK;
+}
+
+static int list_stream(sse_list *list, const sse__stream *s)
+{
+    sse_stream_info info;
+
+    sse__stream_info(s, &info);
+    return list_add(list, &info);
+}
+
+static int list_take(sse_list *list, const sse__op *op)
+{
+    int rc = SSE_OK;
+
+    for (const sse__found *f = op->found; rc == SSE_OK && f; f = f->next)
+        rc = list_add(list, &f->info);
+    return rc;
+}
+
+int sse__list_from(const sse__op *op, sse_list **out)
+{
+    sse_list *list = sse__calloc(1, sizeof(*list));
+    int       rc = list ? list_take(list, op) : SSE_ERR_NOMEM;
+
+    *out = rc == SSE_OK ? list : NULL;
+    if (rc < 0)
+        sse_list_free(list);
+    return rc;
+}
+
+/* Those that the store knows. */
+static int list_ask(sse_list *list, sse_hub *hub, const char *owner,
+                    size_t owner_len)
+{
+    sse__op *op;
+    int      rc = sse__store_list(hub, owner, owner_len, &op);
+
+    if (rc == SSE_OK)
+        rc = list_take(list, op);
+    sse__op_free(op);
+    return rc;
 }
 
 /* Newest first. */
@@ -348,11 +442,11 @@ static int list_fill(sse_list *list, sse__hub *h, const char *owner,
             return SSE_OK;
         all = &SSE__OWNER(node, sse__user, node)->streams;
         for (sse__link *l = all->prev; rc == SSE_OK && l != all; l = l->prev)
-            rc = list_add(list, SSE__OWNER(l, sse__stream, user_link));
+            rc = list_stream(list, SSE__OWNER(l, sse__stream, user_link));
         return rc;
     }
     for (sse__link *l = h->all.prev; rc == SSE_OK && l != &h->all; l = l->prev)
-        rc = list_add(list, SSE__OWNER(l, sse__stream, all_link));
+        rc = list_stream(list, SSE__OWNER(l, sse__stream, all_link));
     return rc;
 }
 
@@ -366,7 +460,8 @@ int sse_list_new(sse_hub *hub, const char *owner, size_t owner_len,
     if (!list)
         return SSE_ERR_NOMEM;
     if ((rc = sse__hub_enter(hub)) == SSE_OK) {
-        rc = list_fill(list, &hub->core, owner, owner_len);
+        rc = hub->store ? list_ask(list, hub, owner, owner_len)
+                        : list_fill(list, &hub->core, owner, owner_len);
         sse__hub_leave(hub);
     }
     if (rc < 0)

@@ -73,6 +73,10 @@ OUTPUT(const sse_stream_info)
 %immutable sse_stream_info::kind;
 %immutable sse_stream_info::metadata;
 %immutable sse_batch::data;
+%immutable sse_news::type;
+%immutable sse_news::data;
+%immutable sse_news::id;
+%immutable sse_news::detail;
 
 %constant size_t sizeof_sse_stream_options = sizeof(sse_stream_options);
 %constant size_t sizeof_sse_subscriber_options = sizeof(sse_subscriber_options);
