@@ -2,7 +2,7 @@
 # describes. Included by the build; with -P, it writes that file.
 
 set(script_names append read restore register beat remove list claim settle
-                 stop count)
+                 stop count describe)
 
 if(NOT CMAKE_SCRIPT_MODE_FILE)
     set(scripts_dir ${sse_src_dir}/store/scripts)

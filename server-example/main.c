@@ -34,7 +34,7 @@ static const struct option {
 } options[] = {
     {"host", "address to listen on (127.0.0.1)", &host, NULL, 0},
     {"port", "0 picks a free one (8080)", NULL, &port, 65535},
-    {"store", "where streams are kept (memory:)", &store, NULL, 0},
+    {"store", "memory: or redis://HOST:PORT/DB (memory:)", &store, NULL, 0},
     {"heartbeat-ms", "silence before a heartbeat (15000)", NULL,
      &hub_opts.heartbeat_ms, 86400000},
     {"log-events", "kept for each stream (10000)", NULL, &hub_opts.log_events,
@@ -85,10 +85,6 @@ static void parse_options(char **argv)
         if (strncmp(*argv, "--", 2) != 0 || strcmp(*argv, "--help") == 0)
             usage(strcmp(*argv, "--help") == 0 ? stdout : stderr);
         set_option(*argv + 2, argv[1]);
-    }
-    if (strcmp(store, "memory:") != 0) {
-        fprintf(stderr, "sse-server: --store takes memory:\n");
-        exit(2);
     }
 }
 
@@ -260,6 +256,7 @@ int main(int argc, char **argv)
     sse_server *server;
     pthread_t   producer;
     FILE       *file;
+    int         rc;
 
     parse_options(argv + (argc == 0));
     file = fopen(text_file, "rb");
@@ -268,6 +265,8 @@ int main(int argc, char **argv)
     fclose(file);
     relay_adapt(upstream, &hub_opts);
     check(sse_hub_new(&hub_opts, &hub), NULL);
+    rc = sse_hub_set_store(hub, store, strlen(store), NULL);
+    check(rc, sse_hub_store_error(hub));
     check(sse_queue_new(hub, NULL, &queue), NULL);
     check(sse_loop_new(&loop), NULL);
     check(sse_server_new(loop, hub, NULL, &server), NULL);

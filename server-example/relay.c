@@ -49,20 +49,15 @@ typedef struct failure {
 
 static const failure unreachable = {502, "upstream_unreachable",
                                     "The model server cannot be reached."};
-static const failure silent = {504, "upstream_silent",
-                               "The model server gives no answer."};
-static const failure lost = {502, "upstream_lost",
-                             "The model server's answer broke off."};
+static const failure silent = {504, "upstream_silent", "No answer came."};
+static const failure lost = {502, "upstream_lost", "The answer broke off."};
 static const failure too_large = {502, "upstream_too_large",
-                                  "The model server's answer is too large."};
+                                  "The answer is too large."};
 static const failure senseless = {502, "upstream_error",
-                                  "The model server's answer makes no sense."};
-static const failure closing = {503, "relay_closing",
-                                "The relay is shutting down."};
-static const failure full = {429, "relay_full",
-                             "The relay has no room for more: try later."};
-static const failure broken = {500, "relay_failed",
-                               "The relay is out of memory."};
+                                  "The answer makes no sense."};
+static const failure closing = {503, "relay_closing", "The relay ends."};
+static const failure full = {429, "relay_full", "There is no room: try later."};
+static const failure broken = {500, "relay_failed", "Out of memory."};
 
 static size_t write_failure(const failure *f, char *out, size_t size)
 {
@@ -246,16 +241,16 @@ static int set_request(sse_client *c, sse_request *request)
     const char *body = sse_request_body(request, &body_len);
     const char *auth =
         sse_request_header(request, "Authorization", 13, &auth_len);
-    int rc = sse_client_set(c, SSE_SETTING_METHOD, "POST", 4);
+    int rc;
 
-    if (rc == SSE_OK)
-        rc = sse_client_set(c, SSE_SETTING_BODY, body, body_len);
-    if (rc == SSE_OK)
-        rc = sse_client_set_header(c, "Content-Type", 12, "application/json",
-                                   16);
-    if (rc == SSE_OK && auth_len > 0)
-        rc = sse_client_set_header(c, "Authorization", 13, auth, auth_len);
-    return rc == SSE_OK ? sse_client_add_end_type(c, "", 0) : rc;
+    if ((rc = sse_client_set(c, SSE_SETTING_METHOD, "POST", 4)) < 0 ||
+        (rc = sse_client_set(c, SSE_SETTING_BODY, body, body_len)) < 0 ||
+        (rc = sse_client_set_header(c, "Content-Type", 12, "application/json",
+                                    16)) < 0 ||
+        (rc = sse_client_set_header(c, "Authorization", 13, auth, auth_len)) <
+            0)
+        return rc;
+    return sse_client_add_end_type(c, "", 0); /* "[DONE]" alone ends it */
 }
 
 static int begin(relay *r, sse_request *request)
@@ -267,18 +262,15 @@ static int begin(relay *r, sse_request *request)
                                .stall_ms = STALL_MS,
                                .max_event_bytes = CHUNK_BYTES,
                                .max_error_bytes = WHOLE_BYTES};
-    int rc = sse_client_new(loop, url, strlen(url), &opts, &r->client);
+    int                rc;
 
-    if (rc == SSE_OK)
-        rc = set_request(r->client, request);
-    if (rc == SSE_OK)
-        rc = sse_client_on_news(r->client, on_news, r);
-    if (rc == SSE_OK)
-        rc = sse_client_start(r->client);
-    if (rc == SSE_OK)
-        rc = sse_request_hold(request, on_gone, r);
     r->request = request;
-    return rc;
+    if ((rc = sse_client_new(loop, url, strlen(url), &opts, &r->client)) < 0 ||
+        (rc = set_request(r->client, request)) < 0 ||
+        (rc = sse_client_on_news(r->client, on_news, r)) < 0 ||
+        (rc = sse_client_start(r->client)) < 0)
+        return rc;
+    return sse_request_hold(request, on_gone, r);
 }
 
 /* What a browser asks before it lets a page of another origin send JSON. */
@@ -366,16 +358,6 @@ static int set_url(const char *upstream)
     return SSE_OK;
 }
 
-/* Whether the URL can be used is better known now than at the first request. */
-static int check_url(void)
-{
-    sse_client *c;
-    int         rc = sse_client_new(loop, url, strlen(url), NULL, &c);
-
-    sse_client_free(c);
-    return rc;
-}
-
 /* OpenAI's clients take each blank line for the end of an event, and fail when
  * there is none. */
 void relay_adapt(const char *upstream, sse_hub_options *opts)
@@ -388,14 +370,17 @@ void relay_adapt(const char *upstream, sse_hub_options *opts)
 
 int relay_start(sse_loop *on_loop, sse_hub *of_hub, const char *upstream)
 {
-    int rc;
+    sse_client *probe = NULL; /* tells now whether the URL can be used */
+    int         rc;
 
     if (!upstream)
         return SSE_OK;
     loop = on_loop;
     hub = of_hub;
-    if ((rc = set_url(upstream)) < 0 || (rc = check_url()) < 0 ||
-        (rc = sse_queue_new(hub, NULL, &stops)) < 0)
+    if ((rc = set_url(upstream)) == SSE_OK)
+        rc = sse_client_new(loop, url, strlen(url), NULL, &probe);
+    sse_client_free(probe);
+    if (rc < 0 || (rc = sse_queue_new(hub, NULL, &stops)) < 0)
         return rc;
     if (pthread_create(&stopper, NULL, take_stops, NULL) == 0)
         return SSE_OK;

@@ -706,7 +706,8 @@ typedef enum sse_profile {
 } sse_profile;
 
 /* Flags of sse_client_options. */
-#define SSE_CLIENT_ACK 1u       /* the position moves by sse_client_ack()   */
+#define SSE_CLIENT_ACK 1u       /* the position moves by sse_client_ack();
+                                 * not in strict                            */
 #define SSE_CLIENT_COMMENTS 2u  /* comments are news too                    */
 #define SSE_CLIENT_TOKEN 4u     /* SSE_NEWS_TOKEN before each attempt       */
 #define SSE_CLIENT_DECIDE 16u   /* SSE_NEWS_DECIDE about each error         */

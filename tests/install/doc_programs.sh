@@ -60,6 +60,7 @@ server=$!
 await $server listening log
 url=$(sed -n 's/^listening on //p' log)/api/stream/news
 printf 'one\ntwo\n' | "$prefix/bin/sse" pub "$url"
+"$prefix/bin/sse" cat "$url" | diff -u <(printf 'one\ntwo\n') -
 ./1 "$url" | diff -u 1.out -
 ./2 "$url" position | diff -u <(printf 'one\ntwo\n{}\n') -
 ./2 "$url" position | diff -u /dev/null - # it was there

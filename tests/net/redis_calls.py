@@ -3,6 +3,7 @@ once, run by their hash, with the same keys and arguments."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from pathlib import Path
@@ -30,8 +31,14 @@ def tag_of(row: str | bytes) -> str:
 
 def row_of(data: Any, kind: str = "message", ts: int = 1_700_000_000_000) -> str:
     return json.dumps(
-        {"type": kind, "data": data, "ts": ts}, ensure_ascii=False, separators=(",", ":")
+        {"type": kind, "data": data, "ts": ts},
+        ensure_ascii=False,
+        separators=(",", ":"),
     )
+
+
+def rows(count: int, start: int = 1) -> list[str]:
+    return [row_of({"n": n}) for n in range(start, start + count)]
 
 
 class Append:
@@ -61,6 +68,12 @@ class Calls:
         self.client = client
         self.prefix = prefix
         self.shas = {name: client.script_load(text_of(name)) for name in NAMES}
+
+    def through(self, client: redis.Redis) -> Calls:
+        """The same calls over another connection."""
+        other = copy.copy(self)
+        other.client = client
+        return other
 
     def key(self, kind: str, rest: str = "") -> str:
         return f"{self.prefix}{kind}:{rest}" if rest else f"{self.prefix}{kind}"
@@ -138,6 +151,16 @@ class Calls:
             self.channel(id), "PUBLISH",
         )  # fmt: skip
 
+    def describe(
+        self, id: str, owner: str = "", user: str = "", kind: str = "chat",
+        metadata: str = "{}", ttl: int = 3600,
+    ) -> list[Any]:  # fmt: skip
+        keys = self.keys(id) + ([self.user_set(user)] if user else [])
+        return self.run(
+            "describe", keys, id, owner, kind, user, metadata, ttl,
+            self.key("user") + ":", ":streams", self.channel(id), "PUBLISH",
+        )  # fmt: skip
+
     def beat(
         self, *streams: tuple[str, str, str], time: str = NOW, ttl: int = 3600
     ) -> list[str]:
@@ -155,7 +178,9 @@ class Calls:
             keep, self.channel(id), "PUBLISH", self.key("ctl") + ":",
         )  # fmt: skip
 
-    def list(self, user: str = "", count: int = 100, cursor: str = "0") -> list[Any]:
+    def list_page(
+        self, user: str = "", count: int = 100, cursor: str = "0"
+    ) -> list[Any]:
         key = self.user_set(user) if user else self.key("active")
         return self.run("list", [key], self.key("stream") + ":", user, count, cursor)
 
@@ -163,7 +188,7 @@ class Calls:
         """All pages: descriptions by id."""
         found, cursor = {}, "0"
         while True:
-            _, cursor, _, *page = self.list(user, count, cursor)
+            _, cursor, _, *page = self.list_page(user, count, cursor)
             found.update({stream[0]: stream for stream in page})
             if cursor == "0":
                 return found
@@ -194,7 +219,7 @@ class Calls:
     def score_of(self, id: str) -> float | None:
         return self.client.zscore(self.key("active"), id)
 
-    def everything(self) -> dict[str, bytes]:
+    def everything(self) -> dict[str, tuple[Any, ...]]:
         """All that is stored under the prefix, for comparing before and after."""
         found = {}
         for key in self.client.scan_iter(self.prefix + "*", count=1000):
@@ -217,9 +242,10 @@ class Listener:
         self.pubsub = client.pubsub()
         self.pubsub.subscribe(*channels)
         for _ in channels:
-            assert self.pubsub.get_message(timeout=20)["type"] == "subscribe"
+            message = self.pubsub.get_message(timeout=20)
+            assert message and message["type"] == "subscribe"
 
-    def __enter__(self) -> "Listener":
+    def __enter__(self) -> Listener:
         return self
 
     def __exit__(self, *_: object) -> None:

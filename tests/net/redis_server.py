@@ -114,9 +114,7 @@ class RedisServer:
         """Closes clients' connections: normal, pubsub or replica. How many."""
         with self.client() as client:
             return int(
-                client.execute_command(
-                    "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"
-                )
+                client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
             )
 
     def close(self) -> None:

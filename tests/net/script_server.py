@@ -6,6 +6,7 @@ they came, and answers by hand.
 
 import queue
 import socket
+import ssl
 import struct
 import threading
 from dataclasses import dataclass
@@ -101,9 +102,12 @@ class Exchange:
 
 
 class ScriptServer:
-    """Use it in a `with`."""
+    """Use it in a `with`. With a `tls` context it speaks https."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._tls = tls
         self._listener = socket.create_server((host, 0), backlog=1024)
         self._requests: queue.Queue[Exchange] = queue.Queue()
         self._connections: list[socket.socket] = []
@@ -121,7 +125,8 @@ class ScriptServer:
             connection.close()
 
     def url(self, path: str = "/stream") -> str:
-        return f"http://{self.host}:{self.port}{path}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{self.host}:{self.port}{path}"
 
     def next(self, timeout_s: float = TIMEOUT_S) -> Exchange:
         """The next request, or a failure."""
@@ -149,6 +154,9 @@ class ScriptServer:
 
     def _read_request(self, connection: socket.socket) -> None:
         try:
+            if self._tls:  # whose errors are errors of the system, too
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._connections.append(connection)
             request = read_request(connection)
         except OSError:
             return

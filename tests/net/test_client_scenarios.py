@@ -7,6 +7,7 @@ field, by options; the logic is the same.
 """
 
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ QUICK: dict[str, Any] = {
     "max_attempts": NEVER,
 }
 HTML = ("Content-Type", "text/html")
+SLEEP_S = 16  # a tick of 5 s that is more than 10 s late
 
 
 class Story:
@@ -179,6 +181,22 @@ def test_offline_at_the_start(story: Story, driver: Driver, told: bool) -> None:
     client.wait_events(20)
     story.complete()
     story.assert_whole(client)
+
+
+def test_a_laptop_that_sleeps(story: Story, driver: Driver) -> None:
+    """What was open is dead when it wakes, and nobody says so. To a program,
+    sleep is a clock that jumps: it is stopped for as long as that takes."""
+    story.write(20)
+    client = story.start(driver, stall_ms=600_000)
+    client.wait_events(20)
+    story.proxy.hold()
+    driver.process.send_signal(signal.SIGSTOP)
+    story.write(20)
+    time.sleep(SLEEP_S)
+    driver.process.send_signal(signal.SIGCONT)
+    story.complete()
+    story.assert_whole(client)
+    assert client.of("error") == client.of("retry") == []
 
 
 @pytest.mark.asan
@@ -333,6 +351,24 @@ def test_a_reader_that_does_not_take(story: Story, driver: Driver) -> None:
         client.do("take", count=100)
     story.assert_whole(client)
     assert client.of("error") == []
+
+
+@pytest.mark.asan
+def test_it_keeps_no_more_than_it_may(script: ScriptServer, driver: Driver) -> None:
+    """A server that sends without end is made to wait."""
+    client = driver.prepare()
+    options = {**QUICK, "manual": True, "stall_ms": NEVER}
+    assert client.ask("start", url=script.url(), **options) == 0
+    exchange = script.next()
+    exchange.stream()
+    exchange.socket.settimeout(1)
+    sent = 0
+    with pytest.raises(TimeoutError):
+        while True:
+            sent += exchange.socket.send(b"data: %01000d\n\n" % 0)
+    assert sent < 32 << 20  # what the sockets hold on the way, and no more
+    client.do("take", count=sent // 1008)
+    assert len(client.of("event")) >= sent // 1008 - 5  # "open" and the like
 
 
 # ---- The server

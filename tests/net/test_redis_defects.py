@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from interop_program import Program, interop_built  # noqa: F401
-from redis_calls import NOW, Calls, row_of
+from redis_calls import NOW, Calls, row_of, tag_of
 from redis_fixtures import calls, redis_server  # noqa: F401
 
 OWNER = "n1.r1"
@@ -15,7 +15,7 @@ DONE = ("completed", "completed", '{"n":1}')
 
 
 @pytest.fixture
-def program(interop_built, redis_server, calls: Calls) -> Iterator[Program]:  # noqa: F811
+def program(interop_built, redis_server, calls: Calls) -> Iterator[Program]:
     running = Program(redis_server.url, calls.prefix)
     yield running
     running.close()
@@ -53,7 +53,7 @@ def test_4_expired_ids_stay_listed(calls: Calls) -> None:
     for n in range(50):
         calls.register(f"s{n}", "", "u")
         calls.client.delete(calls.key("stream", f"s{n}"))
-    assert calls.list("u")[2] == 50
+    assert calls.list_page("u")[2] == 50
     assert calls.claim() == ["ok", 50]
     assert calls.count(0) == ["ok", 0, 0]
     assert calls.client.exists(calls.user_set("u")) == 0

@@ -19,7 +19,7 @@ TRICKY = {
 
 
 @pytest.fixture
-def program(interop_built, redis_server, calls: Calls) -> Iterator[Program]:  # noqa: F811
+def program(interop_built, redis_server, calls: Calls) -> Iterator[Program]:
     running = Program(redis_server.url, calls.prefix)
     yield running
     running.close()
@@ -70,7 +70,9 @@ class TestItReadsOurs:
         assert program.heartbeat("s") is True
         assert calls.settle("s", claim, "expired")[0] == "revived"
 
-    def test_its_guardian_leaves_our_orphans(self, calls: Calls, program: Program) -> None:
+    def test_its_guardian_leaves_our_orphans(
+        self, calls: Calls, program: Program
+    ) -> None:
         calls.register("s", OWNER)
         (_, _, [_, claim, *_]) = calls.claim()
         calls.settle("s", claim, "orphaned", 0)
@@ -101,7 +103,12 @@ class TestItReadsOurs:
         calls.append("s", row_of("a"), owner=OWNER, final=("failed", "failed", "{}"))
         program.deleteCompletion("s")
         page = calls.read("s", 1)
-        assert (page.word, page.closed, page.rows, page.final) == ("none", 1, [], [""] * 3)
+        assert (page.word, page.closed, page.rows, page.final) == (
+            "none",
+            1,
+            [],
+            [""] * 3,
+        )
 
 
 class TestWeReadIts:
@@ -139,7 +146,7 @@ class TestWeReadIts:
         assert [event["data"]["n"] for event in program.events("s")] == [2, 3, 4]
 
     def test_the_row_before_ours_is_named_only_when_known(
-        self, calls: Calls, program: Program, redis_server  # noqa: F811
+        self, calls: Calls, program: Program, redis_server
     ) -> None:
         program.open("s", "u", {})
         program.send("s", "message", {})
@@ -149,8 +156,14 @@ class TestWeReadIts:
             assert listener.next().split("\n")[0] == "2 -"
             calls.append("s", ours)
             assert listener.next().split("\n")[0] == f"3 {tag_of(ours)}"
+            program.send("s", "message", {})
+            assert (calls.read("s", "$").top, calls.read("s", "$").tag) == (4, "")
+            calls.append("s", ours)
+            assert listener.next().split("\n")[0] == "5 -"
 
-    def test_its_announcement(self, calls: Calls, program: Program, redis_server) -> None:  # noqa: F811
+    def test_its_announcement(
+        self, calls: Calls, program: Program, redis_server
+    ) -> None:
         program.open("s", "u", {})
         with Listener(redis_server.client(), calls.channel("s")) as listener:
             program.send("s", "message", {})
@@ -169,7 +182,9 @@ class TestWeReadIts:
         assert calls.claim() == ["ok", 1]
         assert program.countActive() == 0
 
-    def test_its_result_without_a_registration(self, calls: Calls, program: Program) -> None:
+    def test_its_result_without_a_registration(
+        self, calls: Calls, program: Program
+    ) -> None:
         program.send("s", "completed", {"n": 1}, True)
         page = calls.read("s")
         assert (page.known, page.state, page.final[0]) == (1, "", "completed")
@@ -183,14 +198,20 @@ class TestWeReadIts:
         (_, _, stream) = calls.claim(silent=30_000)
         assert stream[8] == '{"jobId":"7"}'
         done = ("completed", "completed", '{"n":1}')
-        assert calls.append("s", row_of({"n": 1}), claim=stream[1], final=done).word == "ok"
+        assert (
+            calls.append("s", row_of({"n": 1}), claim=stream[1], final=done).word
+            == "ok"
+        )
         assert program.recover("s")["terminalEventData"] == {"n": 1}
         assert program.get("s")["state"] == "completed"
 
     def test_we_beat_and_remove_its(self, calls: Calls, program: Program) -> None:
         program.open("s", "u", {})
         program.send("s", "message", {})
-        assert calls.beat(("s", "", "u"), time="2027-01-01T00:00:00.000Z") == ["ok", "active"]
+        assert calls.beat(("s", "", "u"), time="2027-01-01T00:00:00.000Z") == [
+            "ok",
+            "active",
+        ]
         assert program.get("s")["lastHeartbeat"] == "2027-01-01T00:00:00.000Z"
         assert calls.remove("s", keep=0) == ["ok", "active", "", "u"]
         assert program.recover("s") == {"status": "not_found"}

@@ -1,20 +1,17 @@
-"""The scripts that libsse runs in Redis: every reply of each of them."""
+"""The scripts that libsse runs in Redis: every reply of each of them. Those of
+guardians and of stops are in test_redis_guardian.py."""
 
 import json
 import threading
 
 import pytest
 
-from redis_calls import NOW, Calls, Listener, row_of, tag_of
+from redis_calls import NOW, Calls, Listener, row_of, rows, tag_of
 from redis_fixtures import calls, redis_server  # noqa: F401
 
 OWNER = "n1.r1"
 OTHER = "n2.r2"
 DONE = ("completed", "completed", '{"n":1}')
-
-
-def rows(count: int, start: int = 1) -> list[str]:
-    return [row_of({"n": n}) for n in range(start, start + count)]
 
 
 class TestAppend:
@@ -168,7 +165,9 @@ class TestAppend:
             )
         assert calls.append("s", one, writer="w2").word == "closed"
 
-    def test_without_a_channel_it_tells_nobody(self, calls: Calls, redis_server) -> None:
+    def test_without_a_channel_it_tells_nobody(
+        self, calls: Calls, redis_server
+    ) -> None:
         calls.register("s")
         with Listener(redis_server.client(), calls.channel("s")) as listener:
             assert calls.append("s", *rows(1), channel=False).readers == 0
@@ -309,6 +308,8 @@ class TestRestore:
             assert reply == ["ok", 2, 6, tag_of(given[-1]), OWNER]
             assert listener.next() == ""
         assert calls.read("s", 4).rows == rows(3, 4)
+        assert 240 < calls.client.ttl(calls.key("events", "s")) <= 300
+        assert 7000 < calls.client.ttl(calls.key("meta", "s")) <= 7200
         # The batch that it was given back with is known again.
         assert calls.append("s", *rows(6), owner=OWNER, batch=1).word == "dup"
         more = calls.append("s", *rows(1, 7), owner=OWNER, expect=6, batch=2)
@@ -395,14 +396,19 @@ class TestRegister:
         page = calls.read("s", 1)
         assert (page.word, page.start, page.rows) == ("gap", 3, [])
         assert (page.closed, page.final, page.state) == (-1, ["", "", ""], "active")
-        assert calls.append("s", *rows(1), owner=OTHER, expect=2, writer="w2").first == 3
+        assert (
+            calls.append("s", *rows(1), owner=OTHER, expect=2, writer="w2").first == 3
+        )
         # The old run's retry is still known for what it is.
         assert calls.append("s", *rows(2), owner=OWNER, batch=1).word == "dup"
         assert calls.append("s", *rows(1), owner=OWNER, batch=2).word == "stolen"
 
     def test_no_user_has_no_set(self, calls: Calls) -> None:
         calls.register("s")
-        assert set(calls.everything()) == {calls.key("stream", "s"), calls.key("active")}
+        assert set(calls.everything()) == {
+            calls.key("stream", "s"),
+            calls.key("active"),
+        }
 
     def test_ten_at_once_have_one_winner(self, calls: Calls, redis_server) -> None:
         for round_number in range(20):
@@ -423,6 +429,40 @@ class TestRegister:
             assert sorted(reply[0] for reply in replies) == ["exists"] * 9 + ["ok"]
 
 
+class TestDescribe:
+    def test_ok(self, calls: Calls, redis_server) -> None:
+        calls.register("s", OWNER, "u")
+        with Listener(redis_server.client(), calls.channel("s")) as listener:
+            reply = calls.describe("s", OWNER, "v", "export", '{"a":1}')
+            assert reply == ["ok", "active", OWNER, "u"]
+            assert listener.next() == ""
+        assert calls.list_all("u") == {}
+        assert calls.list_all("v")["s"][1:3] == ["export", "v"]
+        assert calls.read("s", described=True).described[3] == '{"a":1}'
+
+    def test_a_user_keeps_it(self, calls: Calls) -> None:
+        calls.register("s", OWNER, "u")
+        calls.describe("s", OWNER, "u", "export")
+        assert calls.list_all("u")["s"][1] == "export"
+
+    def test_gone(self, calls: Calls) -> None:
+        assert calls.describe("s", OWNER, "u") == ["gone", "", "", ""]
+        assert calls.everything() == {}
+
+    def test_stolen(self, calls: Calls) -> None:
+        calls.register("s", OTHER, "u")
+        before = calls.everything()
+        assert calls.describe("s", OWNER, "v") == ["stolen", "active", OTHER, "u"]
+        assert calls.everything() == before
+
+    def test_closed(self, calls: Calls) -> None:
+        calls.register("s", OWNER, "u")
+        calls.append("s", *rows(1), owner=OWNER, final=DONE)
+        before = calls.everything()
+        assert calls.describe("s", OWNER, "v")[:2] == ["closed", "completed"]
+        assert calls.everything() == before
+
+
 class TestBeat:
     def test_each_has_its_word(self, calls: Calls) -> None:
         calls.register("mine", OWNER)
@@ -433,7 +473,15 @@ class TestBeat:
         calls.register("anybody")
         ids = ["mine", "theirs", "ended", "never", "odd", "anybody"]
         reply = calls.beat(*((id, OWNER, "") for id in ids))
-        assert reply == ["ok", "active", "stolen", "closed", "gone", "wrongtype", "active"]
+        assert reply == [
+            "ok",
+            "active",
+            "stolen",
+            "closed",
+            "gone",
+            "wrongtype",
+            "active",
+        ]
 
     def test_none_at_all(self, calls: Calls) -> None:
         assert calls.beat() == ["ok"]
@@ -493,6 +541,13 @@ class TestRemove:
         assert calls.remove("s", keep=0)[0] == "ok"
         assert calls.everything() == {}
 
+    def test_its_numbering_alone(self, calls: Calls) -> None:
+        calls.register("s")
+        calls.append("s", *rows(3))
+        calls.client.delete(*calls.keys("s")[:2], calls.key("active"))
+        assert calls.remove("s")[0] == "ok"
+        assert calls.read("s").closed == 3
+
     def test_late_writers_are_told(self, calls: Calls) -> None:
         calls.register("s", OWNER)
         calls.append("s", *rows(3), owner=OWNER)
@@ -502,7 +557,13 @@ class TestRemove:
         assert calls.append("s", *rows(1), owner=OWNER, expect=3).word == "closed"
         assert calls.restore("s", *rows(3), owner=OWNER, seen=3)[0] == "closed"
         assert calls.read("s").known == 0
-        assert calls.register("s", OTHER) == ["ok", "reopened", 3, 3, tag_of(rows(3)[-1])]
+        assert calls.register("s", OTHER) == [
+            "ok",
+            "reopened",
+            3,
+            3,
+            tag_of(rows(3)[-1]),
+        ]
 
     def test_late_writers_of_an_empty_stream_too(self, calls: Calls) -> None:
         calls.register("s", OWNER)
@@ -535,7 +596,7 @@ class TestList:
         assert set(found) == {"a", "b"}
         assert found["a"] == ["a", "chat", "u", NOW, NOW, "active", '{"x":1}', OWNER]
         assert found["b"][5] == "completed"
-        assert calls.list("nobody") == ["ok", "0", 0]
+        assert calls.list_page("nobody") == ["ok", "0", 0]
 
     def test_of_all_that_run(self, calls: Calls) -> None:
         for n in range(1000):
@@ -546,7 +607,7 @@ class TestList:
     def test_in_pages(self, calls: Calls) -> None:
         for n in range(1000):
             calls.register(f"s{n}", "", "u")
-        assert len(calls.list("u", 20)) < 3 + 40
+        assert len(calls.list_page("u", 20)) < 3 + 40
         assert len(calls.list_all("u", 20)) == 1000
 
     def test_takes_the_dead_off(self, calls: Calls) -> None:
@@ -554,169 +615,10 @@ class TestList:
             calls.register(id, "", "u")
         calls.client.delete(calls.key("stream", "a"))
         calls.client.hset(calls.key("stream", "b"), "userId", "v")
-        assert calls.list("u")[2] == 2
+        assert calls.list_page("u")[2] == 2
         assert calls.client.smembers(calls.user_set("u")) == {"c"}
-        assert calls.list()[2] == 1
+        assert calls.list_page()[2] == 1
         assert calls.score_of("a") is None
-
-
-class TestClaim:
-    def test_what_is_silent(self, calls: Calls) -> None:
-        calls.register("s", OWNER, "u", "chat", '{"job":7}')
-        assert calls.claim(silent=60_000) == ["ok", 0]
-        word, dropped, stream = calls.claim()
-        assert (word, dropped) == ("ok", 0)
-        assert stream[0] == "s"
-        assert stream[2:] == ["active", OWNER, "u", "chat", NOW, NOW, '{"job":7}', ""]
-        assert calls.claim() == ["ok", 0]  # it is under the lease
-
-    def test_again_after_the_lease(self, calls: Calls) -> None:
-        calls.register("s")
-        (_, _, [_, first, *_]) = calls.claim(lease=0)
-        while not (taken := calls.claim()[2:]):
-            pass
-        assert taken[0][1] != first
-        assert calls.settle("s", first, "orphaned")[0] == "revived"
-
-    def test_takes_no_more_than_asked(self, calls: Calls) -> None:
-        for n in range(10):
-            calls.register(f"s{n}")
-        assert len(calls.claim(most=4)) == 2 + 4
-        assert len(calls.claim(most=40)) == 2 + 6
-
-    def test_drops_what_is_dead(self, calls: Calls) -> None:
-        calls.register("ended")
-        calls.client.hset(calls.key("stream", "ended"), "state", "failed")
-        calls.client.hset(calls.key("stream", "zombie"), "lastHeartbeat", NOW)
-        calls.client.set(calls.key("stream", "odd"), "no hash")
-        dead = ["ended", "zombie", "odd", "expired"]
-        calls.client.zadd(calls.key("active"), dict.fromkeys(dead, 1))
-        assert calls.claim() == ["ok", 4]
-        assert calls.client.zcard(calls.key("active")) == 0
-        left = {key.rpartition(":")[2] for key in calls.everything()}
-        assert left == {"ended", "odd"}
-
-    def test_knows_of_a_stored_completion(self, calls: Calls) -> None:
-        calls.register("s")
-        calls.client.hset(calls.key("completion", "s"), "terminalEventType", "done")
-        assert calls.claim()[2][9] == "done"
-
-    def test_four_guardians_take_each_once(self, calls: Calls, redis_server) -> None:
-        with calls.client.pipeline(transaction=False) as pipeline:
-            for n in range(1200):
-                alive = n >= 1000
-                if n < 800 or alive:
-                    fields = {"streamId": f"s{n}", "state": "active"}
-                    pipeline.hset(calls.key("stream", f"s{n}"), mapping=fields)
-                pipeline.zadd(calls.key("active"), {f"s{n}": 9e12 if alive else n})
-            pipeline.execute()
-        taken, dropped = [], []
-
-        def sweep() -> None:
-            with redis_server.client() as client:
-                mine = Calls(client, calls.prefix)
-                while (reply := mine.claim(silent=1000)) != ["ok", 0]:
-                    dropped.append(reply[1])
-                    taken.extend(stream[0] for stream in reply[2:])
-
-        threads = [threading.Thread(target=sweep) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(taken) == sorted(f"s{n}" for n in range(800))
-        assert sum(dropped) == 200
-
-
-class TestSettle:
-    def claimed(self, calls: Calls, id: str = "s") -> str:
-        calls.register(id, OWNER)
-        calls.append(id, *rows(2), owner=OWNER)
-        return calls.claim()[2][1]
-
-    def test_orphaned(self, calls: Calls, redis_server) -> None:
-        claim = self.claimed(calls)
-        with Listener(redis_server.client(), calls.channel("s")) as listener:
-            assert calls.settle("s", claim, "orphaned", 5000) == ["ok", "orphaned"]
-            assert listener.next() == ""
-        assert calls.state_of("s") == "orphaned"
-        assert calls.score_of("s") == float(claim) + 5000
-
-    @pytest.mark.parametrize("state", ["expired", "completed"])
-    def test_an_end_without_an_event(self, calls: Calls, state: str) -> None:
-        claim = self.claimed(calls)
-        assert calls.settle("s", claim, state) == ["ok", state]
-        assert calls.score_of("s") is None
-        assert 0 < calls.client.ttl(calls.key("stream", "s")) <= 60
-        assert (calls.read("s").state, calls.read("s").closed) == (state, 2)
-        assert calls.append("s", *rows(1), owner=OWNER, expect=2).word == "closed"
-        # Not even when the registration has been forgotten.
-        calls.client.delete(calls.key("stream", "s"))
-        assert calls.append("s", *rows(1), owner=OWNER, expect=2).word == "closed"
-        assert calls.register("s", OTHER)[:2] == ["ok", "reopened"]
-
-    def test_revived(self, calls: Calls) -> None:
-        claim = self.claimed(calls)
-        calls.beat(("s", OWNER, ""))
-        assert calls.settle("s", claim, "expired") == ["revived", "active"]
-
-    def test_only_once(self, calls: Calls) -> None:
-        claim = self.claimed(calls)
-        assert calls.settle("s", claim, "expired")[0] == "ok"
-        assert calls.settle("s", claim, "expired") == ["revived", "expired"]
-
-    def test_gone(self, calls: Calls) -> None:
-        claim = self.claimed(calls)
-        calls.client.delete(calls.key("stream", "s"))
-        assert calls.settle("s", claim, "orphaned") == ["gone", ""]
-        assert calls.score_of("s") is None
-
-
-class TestStop:
-    def test_told(self, calls: Calls, redis_server) -> None:
-        calls.register("s", OWNER)
-        with Listener(redis_server.client(), calls.key("ctl", "n1")) as listener:
-            assert calls.stop("s") == ["told", 1, "active", OWNER]
-            assert listener.next() == f"stop {OWNER} s"
-
-    def test_nobody(self, calls: Calls) -> None:
-        calls.register("s", OWNER)
-        calls.append("s", *rows(1), owner=OWNER)
-        assert calls.stop("s") == ["nobody", 0, "active", OWNER]
-        # So the caller ends it, with the token it saw.
-        cancelled = ("cancelled", "cancelled", '{"reason":"stop"}')
-        reply = calls.append("s", *rows(1), owner=OWNER, writer="w9", final=cancelled)
-        assert (reply.word, reply.state) == ("ok", "cancelled")
-        assert calls.append("s", *rows(1), owner=OWNER, expect=1).word == "closed"
-        assert calls.stop("s")[0] == "ended"
-
-    def test_nobody_owns_it(self, calls: Calls) -> None:
-        calls.register("s")
-        assert calls.stop("s") == ["nobody", 0, "active", ""]
-
-    def test_stale(self, calls: Calls, redis_server) -> None:
-        calls.register("s", OWNER)
-        with Listener(redis_server.client(), calls.key("ctl", "n1")) as listener:
-            assert calls.stop("s", "n1.r0") == ["stale", 0, "active", OWNER]
-            assert listener.is_quiet(calls.client, calls.key("ctl", "n1"))
-        # Nor can what it saw end the new run.
-        assert calls.append("s", *rows(1), owner="n1.r0", final=DONE).word == "stolen"
-
-    def test_ended(self, calls: Calls) -> None:
-        calls.register("s", OWNER)
-        calls.append("s", *rows(1), owner=OWNER, final=DONE)
-        assert calls.stop("s") == ["ended", 0, "completed", OWNER]
-
-    def test_gone(self, calls: Calls) -> None:
-        assert calls.stop("s") == ["gone", 0, "", ""]
-
-
-def test_count(calls: Calls) -> None:
-    assert calls.count(0) == ["ok", 0, 0]
-    for n in range(5):
-        calls.register(f"s{n}")
-    calls.client.zadd(calls.key("active"), {"s1": 1, "s2": 2})
-    assert calls.count(60_000) == ["ok", 5, 2]
 
 
 def test_a_batch_is_one_call(calls: Calls) -> None:

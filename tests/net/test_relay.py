@@ -140,6 +140,26 @@ class TestAnswers:
         assert relayed.api.events(caller.stream) == events
         assert [event.seq for event in events] == [1, 2, 3, 4, 5]
 
+    def test_hold_nothing_that_their_clients_stumble_over(
+        self, relay: Relay, model: ModelServer
+    ) -> None:
+        """To OpenAI's, each blank line is the end of an event with data."""
+        connection = relay(heartbeat_ms=100).post()
+        completion = model.completion()
+        completion.open()
+        pieces = connection.read_body(connection.read_head())
+        raw = b""
+        while raw.count(b": heartbeat\n") < 2:
+            raw += next(pieces)
+        completion.send(ROLE)
+        while raw.count(b": heartbeat\n") < 4 or ROLE.encode() not in raw:
+            raw += next(pieces)
+        completion.finish()
+        raw += b"".join(pieces)
+        *blocks, rest = raw.split(b"\n\n")
+        assert rest == b""
+        assert [block for block in blocks if b"\ndata: " not in block] == []
+
     def test_do_not_mix(self, relay: Relay, model: ModelServer) -> None:
         relayed = relay()
         one, to_one = begin(relayed, model)

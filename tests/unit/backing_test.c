@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* backing_test.c - what an owner keeps for its store. */
+#include "alloc.h"
 #include "backing.h"
 #include "support.h"
 
@@ -184,6 +185,49 @@ static void keeps_none_of_a_mirror(void **state)
     close_hub();
 }
 
+/* What goes to the store without an owner here is the same row. */
+static void makes_rows_for_others(void)
+{
+    sse__new_event e = {"tick", 4, "[1]", 3}, bad = {"", 0, "\xff", 1};
+    sse__stream   *s;
+    sse__row      *row;
+
+    open_hub(NULL);
+    s = create_owner("s");
+    OK(sse__stream_append(s, &e, 1, NULL));
+    OK(sse__row_make(&hub, &e, &row));
+    assert_row(s, 1, "{\"type\":\"tick\",\"data\":[1],\"ts\":1800000001000}");
+    assert_int_equal(row->len, sse__rows_get(&s->backing->rows, 1)->len);
+    assert_memory_equal(row->text, sse__rows_get(&s->backing->rows, 1)->text,
+                        row->len);
+    assert_int_equal(row->tag, sse__rows_get(&s->backing->rows, 1)->tag);
+    sse__free(row);
+    assert_int_equal(sse__row_make(&hub, &bad, &row), SSE_ERR_UTF8);
+    close_hub();
+}
+
+/* No event of ours gets into a mirror: the store is asked, and will tell. */
+static void leaves_a_mirrors_stop_to_the_store(void **state)
+{
+    sse__subscriber sub;
+    sse__stream    *s;
+
+    (void)state;
+    open_hub(NULL);
+    s = create("s");
+    OK(sse__backing_new(s, SSE__MIRROR, 7, 0));
+    s->unread_policy = SSE_UNREAD_CANCEL; /* as one that many write has */
+    OK(sse__subscriber_open(&sub, s, &port, "$", 1, NULL));
+    sse__subscriber_close(&sub);
+    assert_int_equal(s->state, SSE_STATE_ACTIVE);
+    assert_int_equal(s->log.next_seq, 8);
+    assert_true(s->backing->stop);
+    assert_ptr_equal(sse__hub_take_dirty(&hub), s);
+    sse__mirror_end(s, SSE_STATE_CANCELLED);
+    assert_int_equal(s->state, SSE_STATE_CANCELLED);
+    close_hub();
+}
+
 /* The numbering goes on where the store says; a reader who had the event in
  * front comes back with its id. */
 static void goes_on_behind_a_number(void)
@@ -324,6 +368,61 @@ static void follows_a_batch(void **state)
     assert_int_equal(s->backing->rows.first_seq, 36);
     assert_int_equal(s->backing->lost, 35);
     close_hub();
+}
+
+/* ---- Others wrote meanwhile ---- */
+
+static const struct {
+    uint64_t    made, stored;
+    const char *cursor;
+    uint64_t    base;
+    bool        fresh;
+    const char *gap; /* what is in front of the first event that is moved */
+} moves[] = {
+    {12, 10, "10", 15, false, "{\"from\":11,\"to\":15,\"missed\":5,"},
+    {12, 10, "7", 15, false, "{\"from\":8,\"to\":15,\"missed\":8,"},
+    {12, 10, "11", 15, false, "{\"from\":1,\"to\":15,\"missed\":null,"},
+    {2, 0, "", 15, true, NULL},
+    {2, 0, "1", 15, true, "{\"from\":1,\"to\":15,\"missed\":null,"},
+    /* the store is an older copy, or two were lost on the way to it */
+    {12, 10, "7", 5, false, "{\"from\":1,\"to\":5,\"missed\":null,"},
+    {102, 0, "", 3, true, "{\"from\":1,\"to\":3,\"missed\":3,"},
+};
+
+static void moves_one(size_t i)
+{
+    sse_hub_options opts = {
+        .size = sizeof(opts), .log_events = 100, .retry_ms = SSE_NEVER};
+    sse__subscriber sub;
+    sse__stream    *s;
+    sse__take       take;
+
+    open_hub(&opts);
+    s = create_owner("s");
+    for (uint64_t n = 0; n < moves[i].made; n++)
+        append(s, "x");
+    s->backing->stored_seq = moves[i].stored;
+    OK(sse__subscriber_open(&sub, s, &port, moves[i].cursor,
+                            strlen(moves[i].cursor), NULL));
+    OK(sse__owner_move(s, moves[i].base, 7, true, moves[i].fresh));
+    check_rows(s);
+    assert_true(s->log.first_seq == moves[i].base + 1);
+    assert_int_equal(hub.counters.log_bytes, s->log.bytes);
+    assert_ptr_equal(sse__port_take(&port), &sub);
+    sse__subscriber_take(&sub, 100000, &take);
+    take.prefix[take.prefix_len] = '\0';
+    assert_int_equal(take.prefix_len > 0, moves[i].gap != NULL);
+    if (moves[i].gap)
+        assert_non_null(strstr(take.prefix, moves[i].gap));
+    assert_int_equal(take.bytes - take.prefix_len, s->log.bytes);
+    sse__take_drop(&take);
+    close_hub();
+}
+
+static void moves_behind_others(void)
+{
+    for (size_t i = 0; i < sizeof(moves) / sizeof(*moves); i++)
+        moves_one(i);
 }
 
 /* ---- All or nothing ---- */
@@ -540,14 +639,17 @@ int main(void)
         FAIL_ALLOC_TEST(keeps_rows),
         FAIL_ALLOC_TEST(keeps_rows_of_the_end),
         cmocka_unit_test(keeps_rows_of_a_stop),
+        cmocka_unit_test(leaves_a_mirrors_stop_to_the_store),
         cmocka_unit_test(keeps_none_without_a_backing),
         cmocka_unit_test(keeps_none_of_a_mirror),
+        FAIL_ALLOC_TEST(makes_rows_for_others),
         FAIL_ALLOC_TEST(goes_on_behind_a_number),
         cmocka_unit_test(follows_the_count),
         cmocka_unit_test(follows_the_bytes),
         cmocka_unit_test(follows_the_age),
         cmocka_unit_test(counts_what_is_lost),
         cmocka_unit_test(follows_a_batch),
+        FAIL_ALLOC_TEST(moves_behind_others),
         FAIL_ALLOC_TEST(keeps_no_row_of_a_bad_batch),
         FAIL_ALLOC_TEST(appends_all_or_nothing),
         cmocka_unit_test(lists_the_dirty),

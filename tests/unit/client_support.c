@@ -25,7 +25,7 @@ static void await_input(int fd, const char *what)
     net_check(poll(&p, 1, PATIENCE_MS) == 1, what);
 }
 
-void stage_open(stage *s)
+void stage_listen(stage *s)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET};
     socklen_t          len = sizeof(addr);
@@ -39,6 +39,11 @@ void stage_open(stage *s)
               "listening");
     s->port = ntohs(addr.sin_port);
     snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%u", s->port);
+}
+
+void stage_open(stage *s)
+{
+    stage_listen(s);
     net_check(sse_loop_new(&s->loop) == SSE_OK, "a loop");
     net_check(sse_loop_start(s->loop) == SSE_OK, "the loop's thread");
 }
@@ -84,16 +89,25 @@ void call_again(call *c)
     } while (!end || len < c->head_len + body_len(c));
 }
 
+bool stage_try_accept(const stage *s, call *out)
+{
+    int on = 1;
+
+    *out = (call){0};
+    await_input(s->listener, "a connection");
+    out->fd = accept(s->listener, NULL, NULL);
+    if (out->fd < 0)
+        return false;
+    setsockopt(out->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    call_again(out);
+    return true;
+}
+
 call stage_accept(const stage *s)
 {
-    call c = {0};
-    int  on = 1;
+    call c;
 
-    await_input(s->listener, "a connection");
-    c.fd = accept(s->listener, NULL, NULL);
-    net_check(c.fd >= 0, "accepting");
-    setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    call_again(&c);
+    net_check(stage_try_accept(s, &c), "accepting");
     net_check(c.text != NULL, "a request on a new connection");
     return c;
 }
@@ -147,7 +161,7 @@ void call_reset(call *c)
 static const char *find_line(const call *c, const char *start)
 {
     size_t      len = strlen(start);
-    const char *at = c->text, *end = c->text + c->head_len;
+    const char *at = c->text, *end = at ? at + c->head_len : NULL;
 
     while (at && at < end) {
         if (strncasecmp(at, start, len) == 0)
@@ -236,6 +250,13 @@ uint32_t client_end(sse_client *c)
 
     net_check(sse_client_next(c, -1, &news) == 0, "nothing after the end");
     return cause;
+}
+
+bool readable(int fd, int timeout_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, timeout_ms) == 1;
 }
 
 int thread_count(void)

@@ -25,6 +25,7 @@ typedef struct stage {
 } stage;
 
 void stage_open(stage *s); /* and a loop that runs on a thread */
+void stage_listen(stage *s); /* without a loop */
 void stage_close(stage *s);
 
 /* One request as it came. */
@@ -36,6 +37,9 @@ typedef struct call {
 
 /* Waits for the next connection and its request. */
 call stage_accept(const stage *s);
+
+/* The same; false when the listener is shut down. */
+bool stage_try_accept(const stage *s, call *out);
 
 /* The next request of a connection that was there; text NULL at its end. */
 void call_again(call *c);
@@ -66,6 +70,9 @@ void client_expect(sse_client *c, const char *data);
 uint32_t client_end(sse_client *c);
 
 bool text_is(const char *text, size_t len, const char *other);
+
+/* Whether there is something to read, or to accept. */
+bool readable(int fd, int timeout_ms);
 
 /* The number of threads of this process. */
 int thread_count(void);

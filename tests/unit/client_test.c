@@ -1035,6 +1035,28 @@ static void a_broken_answer_is_tried_again(void)
     end();
 }
 
+/* A server that knows no long poll was only slow. */
+static void a_stream_will_do_for_a_long_poll(void)
+{
+    sse__client_options o = {.flags = SSE_CLIENT_POLL};
+
+    begin(&o);
+    for (int i = 0; i < 2; i++) {
+        sse__client_on_connected(w.c, w.generation, w.now);
+        pass(30000);
+        wait_for_retry();
+    }
+    CHECK(w.poll);
+    w.text[0] = '\0';
+    ok();
+    bytes("id: 1\ndata: a\n\n");
+    saw("open 200\nopen\nmessage|a|1\n");
+    finish();
+    wait_for_retry();
+    CHECK(!w.poll && strcmp(w.cursor, "1") == 0);
+    end();
+}
+
 static void comments_are_told_when_asked_for(void)
 {
     sse__client_options o = {.flags = SSE_CLIENT_COMMENTS};
@@ -1050,9 +1072,10 @@ static void refuses_bad_options(void)
     sse__client_options bad[] = {
         {.profile = 3},
         {.flags = 64},
-        {.flags = SSE_CLIENT_ACK, .window = SSE_NEVER}};
+        {.flags = SSE_CLIENT_ACK, .window = SSE_NEVER},
+        {.flags = SSE_CLIENT_ACK, .profile = SSE_PROFILE_STRICT}};
 
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         assert_int_equal(sse__client_new(&bad[i], "", 0, &w.c), SSE_ERR_INVAL);
     sse__client_free(NULL);
 }
@@ -1133,6 +1156,7 @@ int main(void)
         FAIL_ALLOC_TEST(the_next_attempt_waits_for_the_application),
         FAIL_ALLOC_TEST(an_event_too_big_ends_it),
         FAIL_ALLOC_TEST(falls_back_to_long_poll_and_returns),
+        FAIL_ALLOC_TEST(a_stream_will_do_for_a_long_poll),
         FAIL_ALLOC_TEST(a_broken_answer_is_tried_again),
         FAIL_ALLOC_TEST(comments_are_told_when_asked_for),
         FAIL_ALLOC_TEST(refuses_bad_options),

@@ -102,12 +102,14 @@ static void ports_take_in_order(void **state)
     sse__subscriber subs[COUNT];
     sse__port       port;
     sse__take       take;
+    uint64_t        key;
+    uint32_t        reason;
 
     (void)state;
     OK(sse__hub_init(&hub, NULL, 1, 0, 0));
     sse__port_init(&port, &hub);
     assert_null(sse__port_take(&port));
-    assert_null(sse__port_take_stop(&port));
+    assert_false(sse__port_take_stop(&port, &key, &reason));
     for (int i = 0; i < COUNT; i++) {
         char id[2] = {(char)('a' + i), '\0'};
 

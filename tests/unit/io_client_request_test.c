@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* io_client_request_test.c - what a client asks for, and what it makes of the
- * answers: headers, redirects, refusals, tokens. */
+ * answers: headers, redirects, refusals. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,9 +61,9 @@ static void sends_what_eventsource_sends(void **state)
 
 static void header(sse_client *c, const char *name, const char *value)
 {
-    assert_int_equal(sse_client_set_header(c, name, strlen(name), value,
-                                           strlen(value)),
-                     SSE_OK);
+    assert_int_equal(
+        sse_client_set_header(c, name, strlen(name), value, strlen(value)),
+        SSE_OK);
 }
 
 static void sends_what_it_is_told(void **state)
@@ -103,15 +103,21 @@ static void sends_what_it_is_told(void **state)
 
 static void refuses_what_cannot_be_sent(void **state)
 {
-    static const char *const urls[] = {
-        "", "x", "ftp://a/", "http://", "http://a/\n",
-        "http://a b/", "//a/", "file:///etc/passwd", "http://a:99999/"};
-    static const char *const names[] = {"", "a b", "a:", "a\r\nb",
-                                        "Last-Event-ID", "content-length"};
-    sse_client_options       bad = {.size = sizeof(bad), .profile = 3};
-    char                     big[9000];
-    sse_loop                *loop;
-    sse_client              *c;
+    static const char *const urls[] = {"",
+                                       "x",
+                                       "ftp://a/",
+                                       "http://",
+                                       "http://a/\n",
+                                       "http://a b/",
+                                       "//a/",
+                                       "file:///etc/passwd",
+                                       "http://a:99999/"};
+    static const char *const names[] = {
+        "", "a b", "a:", "a\r\nb", "Last-Event-ID", "content-length"};
+    sse_client_options bad = {.size = sizeof(bad), .profile = 3};
+    char               big[9000];
+    sse_loop          *loop;
+    sse_client        *c;
 
     (void)state;
     assert_int_equal(sse_loop_new(&loop), SSE_OK);
@@ -160,9 +166,9 @@ typedef struct hop {
 } hop;
 
 static const hop hops[] = {
-    {301, NULL, "GET"},   {302, NULL, "GET"},   {303, NULL, "GET"},
-    {307, NULL, "GET"},   {308, NULL, "GET"},   {301, "b", "GET"},
-    {302, "b", "GET"},    {303, "b", "GET"},    {307, "b", "POST"},
+    {301, NULL, "GET"},   {302, NULL, "GET"}, {303, NULL, "GET"},
+    {307, NULL, "GET"},   {308, NULL, "GET"}, {301, "b", "GET"},
+    {302, "b", "GET"},    {303, "b", "GET"},  {307, "b", "POST"},
     {308, "[1]", "POST"},
 };
 
@@ -170,9 +176,10 @@ static void redirect(const call *c, int status, const char *location)
 {
     char text[512];
 
-    snprintf(text, sizeof(text),
-             "HTTP/1.1 %d moved\r\nLocation: %s\r\nContent-Length: 3\r\n\r\nabc",
-             status, location);
+    snprintf(
+        text, sizeof(text),
+        "HTTP/1.1 %d moved\r\nLocation: %s\r\nContent-Length: 3\r\n\r\nabc",
+        status, location);
     call_say(c, text);
 }
 
@@ -181,7 +188,7 @@ static void check_same_origin(const hop *h)
 {
     stage       s;
     sse_client *c;
-    call        k;
+    call        first, k;
     char        line[64];
 
     stage_open(&s);
@@ -191,16 +198,16 @@ static void check_same_origin(const hop *h)
     if (h->body)
         client_set(c, SSE_SETTING_BODY, h->body);
     sse_client_start(c);
-    k = stage_accept(&s);
-    redirect(&k, h->status, "two?y#z");
+    first = stage_accept(&s);
+    redirect(&first, h->status, "two?y#z");
     finish(&s, c, &k);
     snprintf(line, sizeof(line), "%s /two?y HTTP/1.1", h->method);
     assert_true(call_has(&k, line));
     assert_true(call_has(&k, "Authorization: Basic abc"));
     assert_true(call_has(&k, "Last-Event-ID: 9"));
-    assert_string_equal(call_body(&k),
-                        h->method[0] == 'P' ? h->body : "");
+    assert_string_equal(call_body(&k), h->method[0] == 'P' ? h->body : "");
     assert_int_equal(call_has_name(&k, "Content-Length"), h->method[0] == 'P');
+    call_close(&first);
     call_close(&k);
     sse_client_free(c);
     stage_close(&s);
@@ -247,8 +254,7 @@ static void check_other_origin(const hop *h)
     assert_false(call_has_name(&k, "Cookie"));
     assert_false(call_has_name(&k, "X-Mine"));
     assert_false(call_has_name(&k, "Last-Event-ID"));
-    assert_string_equal(call_body(&k),
-                        h->method[0] == 'P' ? h->body : "");
+    assert_string_equal(call_body(&k), h->method[0] == 'P' ? h->body : "");
     call_say(&k, FINE "id: 10\ndata: x\n\n");
     client_expect(c, "x");
     call_close(&k);
@@ -461,8 +467,7 @@ static void refuses_an_endless_head(void **state)
         call_send(&k, line, sizeof(line));
     news = client_await(c, SSE_NEWS_ERROR);
     assert_int_equal(news->cause, SSE_CAUSE_NETWORK);
-    assert_string_equal(news->detail,
-                        "the head of the answer is above 64 KiB");
+    assert_string_equal(news->detail, "the head of the answer is above 64 KiB");
     call_close(&k);
     sse_client_free(c);
     stage_close(&s);
@@ -490,164 +495,6 @@ static void says_what_the_system_said(void **state)
     sse_loop_free(s.loop);
 }
 
-/* ---- Tokens ---- */
-
-static void token(sse_client *c, const char *text)
-{
-    assert_int_equal(sse_client_set_token(c, text, text ? strlen(text) : 0, 0),
-                     SSE_OK);
-}
-
-static void asks_for_tokens(void **state)
-{
-    sse_client_options o = quick;
-    stage              s;
-    sse_client        *c;
-    const sse_news    *news;
-    call               k;
-
-    (void)state;
-    o.flags = SSE_CLIENT_TOKEN;
-    stage_open(&s);
-    c = client_new(&s, "/", &o);
-    sse_client_start(c);
-    news = client_await(c, SSE_NEWS_TOKEN);
-    assert_int_equal(news->status, 0);
-    token(c, "old");
-    k = stage_accept(&s);
-    assert_true(call_has(&k, "Authorization: Bearer old"));
-    call_say(&k, "HTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n");
-    news = client_await(c, SSE_NEWS_TOKEN);
-    assert_int_equal(news->status, 401);
-    call_close(&k);
-    token(c, "new");
-    k = stage_accept(&s);
-    assert_true(call_has(&k, "Authorization: Bearer new"));
-    assert_false(call_has(&k, "Authorization: Bearer old"));
-    call_say(&k, "HTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n");
-    assert_int_equal(client_end(c), SSE_CAUSE_STATUS);
-    call_close(&k);
-    sse_client_free(c);
-    stage_close(&s);
-}
-
-static void gives_up_without_a_token(void **state)
-{
-    sse_client_options o = quick;
-    stage              s;
-    sse_client        *c;
-
-    (void)state;
-    o.flags = SSE_CLIENT_TOKEN;
-    o.max_attempts = 1;
-    stage_open(&s);
-    c = client_new(&s, "/", &o);
-    sse_client_start(c);
-    client_await(c, SSE_NEWS_TOKEN);
-    token(c, NULL);
-    assert_int_equal(client_await(c, SSE_NEWS_ERROR)->cause, SSE_CAUSE_TOKEN);
-    client_end(c);
-    sse_client_free(c);
-    stage_close(&s);
-}
-
-/* The old connection is there until the new one answers. */
-static void renews_before_it_breaks(void **state)
-{
-    sse_client_options o = quick;
-    stage              s;
-    sse_client        *c;
-    call               k, next;
-
-    (void)state;
-    o.flags = SSE_CLIENT_TOKEN;
-    stage_open(&s);
-    c = client_new(&s, "/", &o);
-    token(c, "first"); /* answers the first question by itself */
-    sse_client_start(c);
-    k = stage_accept(&s);
-    assert_true(call_has(&k, "Authorization: Bearer first"));
-    call_say(&k, FINE "id: 1\ndata: one\n\n");
-    client_expect(c, "one");
-    token(c, "second");
-    next = stage_accept(&s);
-    assert_true(call_has(&next, "Authorization: Bearer second"));
-    assert_true(call_has(&next, "Last-Event-ID: 1"));
-    call_say(&k, "id: 2\ndata: two\n\n");
-    client_expect(c, "two");
-    call_say(&next, FINE "id: 2\ndata: two\n\nid: 3\ndata: three\n\n");
-    client_expect(c, "three");
-    assert_true(call_is_cut(&k));
-    call_close(&k);
-    call_say(&next, BYE);
-    client_expect(c, "bye");
-    client_end(c);
-    call_close(&next);
-    sse_client_free(c);
-    stage_close(&s);
-}
-
-static void asks_again_before_a_token_ends(void **state)
-{
-    sse_client_options o = quick;
-    stage              s;
-    sse_client        *c;
-    call               old, k;
-
-    (void)state;
-    o.flags = SSE_CLIENT_TOKEN;
-    stage_open(&s);
-    c = client_new(&s, "/", &o);
-    sse_client_start(c);
-    client_await(c, SSE_NEWS_TOKEN);
-    assert_int_equal(sse_client_set_token(c, "short", 5, 200), SSE_OK);
-    old = stage_accept(&s);
-    call_say(&old, FINE "id: 1\ndata: one\n\n");
-    client_expect(c, "one");
-    client_await(c, SSE_NEWS_TOKEN);
-    token(c, "long");
-    finish(&s, c, &k);
-    assert_true(call_has(&k, "Authorization: Bearer long"));
-    call_close(&old);
-    call_close(&k);
-    sse_client_free(c);
-    stage_close(&s);
-}
-
-static void asks_for_decisions(void **state)
-{
-    sse_client_options o = quick;
-    stage              s;
-    sse_client        *c;
-    const sse_news    *news;
-    call               k;
-
-    (void)state;
-    o.flags = SSE_CLIENT_DECIDE;
-    stage_open(&s);
-    c = client_new(&s, "/", &o);
-    sse_client_start(c);
-    k = stage_accept(&s);
-    call_say(&k, "HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n");
-    call_close(&k);
-    news = client_await(c, SSE_NEWS_DECIDE);
-    assert_int_equal(news->cause, SSE_CAUSE_STATUS);
-    assert_int_equal(news->status, 404);
-    assert_int_equal(news->decision, SSE_DECISION_STOP);
-    assert_int_equal(sse_client_decide(c, 0), SSE_ERR_INVAL);
-    assert_int_equal(sse_client_decide(c, SSE_DECISION_RETRY), SSE_OK);
-    k = stage_accept(&s);
-    call_say(&k, FINE "data: x\n\n");
-    client_expect(c, "x");
-    call_close(&k);
-    news = client_await(c, SSE_NEWS_DECIDE);
-    assert_int_equal(news->cause, SSE_CAUSE_BODY_END);
-    assert_int_equal(sse_client_decide(c, SSE_DECISION_DONE), SSE_OK);
-    assert_int_equal(client_end(c), SSE_CAUSE_BODY_END);
-    sse_client_free(c);
-    stage_close(&s);
-}
-
 /* ---- Another way to the server ---- */
 
 static void asks_by_a_unix_socket(void **state)
@@ -663,8 +510,8 @@ static void asks_by_a_unix_socket(void **state)
     assert_non_null(mkdtemp(dir));
     snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", dir);
     s.listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    assert_int_equal(
-        bind(s.listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(bind(s.listener, (struct sockaddr *)&addr, sizeof(addr)),
+                     0);
     assert_int_equal(listen(s.listener, 5), 0);
     c = client_new(&s, "/", NULL);
     client_set(c, SSE_SETTING_UNIX_SOCKET, addr.sun_path);
@@ -684,8 +531,8 @@ static void asks_by_a_proxy(void **state)
 
     (void)state;
     stage_open(&s);
-    assert_int_equal(sse_client_new(s.loop, "http://sse.invalid/x", 20, NULL, &c),
-                     SSE_OK);
+    assert_int_equal(
+        sse_client_new(s.loop, "http://sse.invalid/x", 20, NULL, &c), SSE_OK);
     client_set(c, SSE_SETTING_PROXY, s.url);
     sse_client_start(c);
     finish(&s, c, &k);
@@ -737,11 +584,13 @@ static void check_recovery(const char *answer, const char *type,
 static void asks_for_a_stored_completion(void **state)
 {
     (void)state;
-    check_recovery(JSON "{\"status\":\"completed\",\"terminalEventType\":\"done\""
-                        ",\"terminalEventData\":{\"a\": 1.0}}",
+    check_recovery(JSON
+                   "{\"status\":\"completed\",\"terminalEventType\":\"done\""
+                   ",\"terminalEventData\":{\"a\": 1.0}}",
                    "done", "{\"a\": 1.0}");
-    check_recovery(JSON "{\"status\":\"failed\",\"terminalEventType\":\"failed\""
-                        ",\"terminalEventData\":\"a\\nb\"}",
+    check_recovery(JSON
+                   "{\"status\":\"failed\",\"terminalEventType\":\"failed\""
+                   ",\"terminalEventData\":\"a\\nb\"}",
                    "failed", "a\nb");
     check_recovery(JSON "{\"status\":\"active\"}", NULL, NULL);
     check_recovery(JSON "no json", NULL, NULL);
@@ -767,11 +616,6 @@ int main(void)
         cmocka_unit_test(ends_at_204),
         cmocka_unit_test(refuses_an_endless_head),
         cmocka_unit_test(says_what_the_system_said),
-        cmocka_unit_test(asks_for_tokens),
-        cmocka_unit_test(gives_up_without_a_token),
-        cmocka_unit_test(renews_before_it_breaks),
-        cmocka_unit_test(asks_again_before_a_token_ends),
-        cmocka_unit_test(asks_for_decisions),
         cmocka_unit_test(asks_by_a_unix_socket),
         cmocka_unit_test(asks_by_a_proxy),
         cmocka_unit_test(asks_for_a_stored_completion),

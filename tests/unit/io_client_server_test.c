@@ -13,9 +13,9 @@ static sse_stream *new_stream(net_server *server, const char *id)
 {
     sse_stream *stream;
 
-    assert_int_equal(sse_stream_new(server->hub, id, strlen(id), NULL, NULL,
-                                    &stream),
-                     SSE_OK);
+    assert_int_equal(
+        sse_stream_new(server->hub, id, strlen(id), NULL, NULL, &stream),
+        SSE_OK);
     return stream;
 }
 
@@ -245,6 +245,37 @@ static void falls_back_to_long_poll(void **state)
     net_server_stop(&server);
 }
 
+/* A server that knows no long poll was only slow. */
+static void takes_a_stream_for_a_long_poll(void **state)
+{
+    sse_client_options o = {.size = sizeof(o),
+                            .flags = SSE_CLIENT_POLL,
+                            .retry_ms = 1,
+                            .retry_floor_ms = 1,
+                            .first_byte_ms = 100};
+    stage              s;
+    sse_client        *c;
+    call               k[3];
+
+    (void)state;
+    stage_open(&s);
+    c = client_new(&s, "/", &o);
+    sse_client_start(c);
+    for (int i = 0; i < 2; i++) {
+        k[i] = stage_accept(&s);
+        client_await(c, SSE_NEWS_ERROR);
+    }
+    k[2] = stage_accept(&s);
+    assert_true(call_has(&k[2], "GET /?transport=poll HTTP/1.1"));
+    call_say(&k[2], STREAM_HEAD "\r\nevent: done\ndata: bye\n\n");
+    client_expect(c, "bye");
+    assert_int_equal(client_end(c), SSE_CAUSE_TERMINAL);
+    for (int i = 0; i < 3; i++)
+        call_close(&k[i]);
+    sse_client_free(c);
+    stage_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +284,7 @@ int main(void)
         cmocka_unit_test(shares_a_loop),
         cmocka_unit_test(takes_a_stored_completion),
         cmocka_unit_test(falls_back_to_long_poll),
+        cmocka_unit_test(takes_a_stream_for_a_long_poll),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

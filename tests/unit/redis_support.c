@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fail_alloc.h"
 #include "sse.h"
 #include "support.h"
 
@@ -228,8 +229,8 @@ int redis_tear_down(void **state)
 {
     (void)state;
     uv_close((uv_handle_t *)&patience, NULL);
-    uv_run(&redis_loop, UV_RUN_DEFAULT);
-    return uv_loop_close(&redis_loop);
+    uv_run(&redis_loop, UV_RUN_NOWAIT); /* no longer: a failed test leaves */
+    return uv_loop_close(&redis_loop);  /* links that never end */
 }
 
 void redis_turn(void)
@@ -411,4 +412,33 @@ void link_expect(linked *l, const char *command, const char *text)
     if (a.type == REDIS_REPLY_INTEGER)
         snprintf(a.text, sizeof(a.text), "%lld", a.integer);
     assert_string_equal(a.text, text);
+}
+
+/* ---- Memory ---- */
+
+static void on_down_for_memory(void *user, const char *why, bool fatal)
+{
+    (void)user;
+    assert_false(fatal);
+    assert_non_null(strstr(why, "out of memory"));
+    assert_true(fail_alloc_again(SSE_ERR_NOMEM));
+}
+
+void link_short_of_memory(const char *text, const sse__redis_link_options *opts)
+{
+    static const sse__redis_link_events events = {
+        .up = on_up, .down = on_down_for_memory, .closed = on_closed};
+    linked l = {.opts = *opts};
+    char   why[128];
+    answer a = {0};
+
+    l.opts.backoff_base_ms = l.opts.backoff_cap_ms = 1;
+    OK(sse__redis_url_parse(text, strlen(text), &l.url, why, sizeof(why)));
+    OK(sse__redis_link_new(&redis_loop, &l.url, &l.opts, &events, &l, &l.link,
+                           why, sizeof(why)));
+    AWAIT(l.ups);
+    OK(link_send(&l, &a, "PING"));
+    AWAIT(a.count);
+    assert_string_equal(a.text, "PONG");
+    link_close(&l);
 }

@@ -103,4 +103,9 @@ void link_expect(linked *l, const char *command, const char *text);
 
 void take_answer(void *user, int err, const redisReply *reply);
 
+/* For the body of a FAIL_ALLOC_TEST: opens a link, sends, and closes it. What
+ * fails is returned, or ends an attempt that is followed by another. */
+void link_short_of_memory(const char *url,
+                          const sse__redis_link_options *opts);
+
 #endif

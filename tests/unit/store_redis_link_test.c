@@ -191,7 +191,7 @@ static void test_flushed_scripts(void **state)
     open_with_scripts(&l, &redis);
     redis_do(&redis, "SCRIPT FLUSH");
     assert_int_equal(link_eval(&l, &a, 2, 0, ""), SSE_OK);
-    AWAIT(l.ups == 2);
+    AWAIT(l.ups >= 2);
     assert_int_equal(a.err, SSE_OK);
     assert_memory_equal(a.text, "NOSCRIPT", 8);
     assert_int_equal(l.downs, 1);
@@ -250,7 +250,7 @@ static void test_password(void **state)
     /* One that is wrong is tried again, since it may become right. */
     link_prepare(&l, "unix://:hunter3@%s", locked.socket);
     link_open(&l);
-    AWAIT(l.fatals == 2);
+    AWAIT(l.fatals >= 2);
     assert_non_null(strstr(l.why, "WRONGPASS"));
     assert_null(strstr(l.why, "hunter"));
     assert_string_equal(sse__redis_link_why(l.link), l.why);
@@ -321,7 +321,7 @@ static void test_names(void **state)
 
     link_prepare(&l, "redis://no.such.name.invalid");
     link_open(&l);
-    AWAIT(l.downs == 2);
+    AWAIT(l.downs >= 2);
     assert_memory_equal(l.why, "no.such.name.invalid:6379: ", 27);
     assert_int_equal(l.fatals, 0);
     link_close(&l);
@@ -367,7 +367,7 @@ static void test_limits(void **state)
     assert_int_equal(link_send(&l, &a[1], "GET big"), SSE_OK);
     AWAIT(a[1].count);
     assert_int_equal(a[1].err, SSE_ERR_STORE);
-    AWAIT(l.ups == 2);
+    AWAIT(l.ups >= 2);
     assert_non_null(strstr(l.why, "longer than the limit"));
     link_expect(&l, "DEL big", "1");
     link_close(&l);
@@ -485,62 +485,28 @@ static void test_drain(void **state)
 
 /* ---- No memory ---- */
 
-static struct noted {
-    sse__redis_link *link;
-    bool             is_up;
-} noted;
-
-static void note_up(void *user)
-{
-    (void)user;
-    noted.is_up = true;
-}
-
-static void note_down(void *user, const char *why, bool fatal)
-{
-    (void)user;
-    assert_false(fatal);
-    assert_non_null(strstr(why, "out of memory"));
-    assert_true(fail_alloc_again(SSE_ERR_NOMEM));
-}
-
-static void note_closed(void *user)
-{
-    (void)user;
-    noted.link = NULL;
-}
-
-/* The failure is returned, or ends an attempt that is followed by another. */
 static void no_memory(void)
 {
-    static const sse__redis_link_events events = {
-        .up = note_up, .down = note_down, .closed = note_closed};
-    sse__redis_link_options opts = {.scripts = scripts,
-                                    .script_count = 3,
-                                    .backoff_base_ms = 1,
-                                    .backoff_cap_ms = 1};
-    const char             *ping = "PING";
-    answer                  a = {0};
-    sse__redis_url          url;
-    char                    text[128], why[128];
+    const sse__redis_link_options opts = {.scripts = scripts,
+                                          .script_count = 3};
+    char                          url[128];
 
-    snprintf(text, sizeof(text), "unix://%s", redis.socket);
-    OK(sse__redis_url_parse(text, strlen(text), &url, why, sizeof(why)));
-    noted = (struct noted){0};
-    OK(sse__redis_link_new(&redis_loop, &url, &opts, &events, NULL, &noted.link,
-                           why, sizeof(why)));
-    AWAIT(noted.is_up);
-    OK(sse__redis_send(noted.link, 1, &ping, NULL, take_answer, &a));
-    AWAIT(a.count);
-    assert_string_equal(a.text, "PONG");
-    sse__redis_link_close(noted.link, 0);
-    AWAIT(!noted.link);
-    sse__redis_url_free(&url);
+    snprintf(url, sizeof(url), "unix://%s", redis.socket);
+    link_short_of_memory(url, &opts);
+}
+
+static void no_memory_by_name(void)
+{
+    const sse__redis_link_options opts = {.client_name = "test"};
+    char                          url[128];
+
+    snprintf(url, sizeof(url), "redis://localhost:%u/1", redis.port);
+    link_short_of_memory(url, &opts);
 }
 
 static int set_up(void **state)
 {
-    redis_new(&redis, 0, "");
+    redis_new(&redis, REDIS_PORT, "");
     return redis_set_up(state);
 }
 
@@ -568,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_close_in_events),
         cmocka_unit_test(test_drain),
         FAIL_ALLOC_TEST(no_memory),
+        FAIL_ALLOC_TEST(no_memory_by_name),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -226,3 +226,85 @@ void sse__mirror_end(sse__stream *s, uint32_t state)
     sse__stream_set_ended(s, state);
     sse__stream_wake_readers(s);
 }
+
+/* ---- Owners --------------------------------------------------------------- */
+
+/* A log of the rows from `seq` on, as events behind `base`. */
+static int encode_moved(sse__stream *s, uint64_t seq, uint64_t base,
+                        uint32_t tag, sse__log *out)
+{
+    const sse__rows *rows = &s->backing->rows;
+    int              rc = SSE_OK;
+
+    sse__log_init(out, s->log.max_events, s->log.max_bytes, SSE_NEVER);
+    out->max_age_ms = s->log.max_age_ms;
+    sse__log_seek(out, base, tag);
+    for (; rc >= 0 && seq < rows->next_seq; seq++) {
+        const sse__row *row = sse__rows_get(rows, seq);
+
+        rc = add_row(out, s->hub, row->text, row->len, row->tag);
+    }
+    if (rc < 0)
+        sse__log_free(out);
+    return rc < 0 ? rc : SSE_OK;
+}
+
+/* The rows from `seq` on, as those behind `base`. */
+static int move_rows(sse__rows *rows, uint64_t seq, uint64_t base)
+{
+    sse__rows moved;
+
+    sse__rows_init(&moved, base + 1);
+    if (sse__rows_reserve(&moved, rows->next_seq - seq) < 0)
+        return SSE_ERR_NOMEM;
+    while (rows->first_seq < seq)
+        sse__rows_drop_first(rows);
+    while (rows->first_seq < rows->next_seq)
+        sse__rows_add(&moved, sse__rows_take_first(rows));
+    sse__rows_free(rows);
+    *rows = moved;
+    return SSE_OK;
+}
+
+/* Who had nothing that has another number now is only told what is missing. */
+static void move_reader(sse__subscriber *sub, uint64_t stored, uint64_t base,
+                        bool fresh)
+{
+    sub->gap = SSE__GAP_TRIMMED;
+    if (sub->seq > stored + 1 || sub->seq > base + 1) {
+        sub->diverged = true;
+        sub->seq = base + 1;
+    } else if (fresh) {
+        sub->seq = base + 1;
+    }
+    sse__subscriber_make_ready(sub);
+}
+
+int sse__owner_move(sse__stream *s, uint64_t seq, uint32_t tag, bool tag_known,
+                    bool fresh)
+{
+    struct sse__backing *b = s->backing;
+    uint64_t             from = b->stored_seq + 1;
+    sse__log             log;
+
+    if (from < b->rows.first_seq) {
+        from = b->rows.first_seq;
+        fresh = false; /* some are lost, which must be told */
+    }
+    if (encode_moved(s, from, seq, tag, &log) < 0)
+        return SSE_ERR_NOMEM;
+    if (move_rows(&b->rows, from, seq) < 0) {
+        sse__log_free(&log);
+        return SSE_ERR_NOMEM;
+    }
+    s->hub->counters.log_bytes += log.bytes - s->log.bytes;
+    sse__log_free(&s->log);
+    s->log = log;
+    s->log.base_known = tag_known;
+    for (sse__link *l = s->subscribers.next; l != &s->subscribers; l = l->next)
+        move_reader(SSE__OWNER(l, sse__subscriber, stream_link), b->stored_seq,
+                    seq, fresh);
+    b->stored_seq = seq;
+    s->slowest_seq = s->log.first_seq;
+    return SSE_OK;
+}

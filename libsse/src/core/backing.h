@@ -51,6 +51,13 @@ sse__stream *sse__hub_take_dirty(sse__hub *h);
 /* Rows follow the log, which has been trimmed. */
 void sse__backing_trim(sse__stream *s);
 
+/* An owner: others have written to the store, up to event `seq`. What the store
+ * has not had goes on behind it, and readers here are told; not those of a
+ * stream that is `fresh` and that nobody else has read. SSE_OK, or
+ * SSE_ERR_NOMEM: nothing has changed. */
+int sse__owner_move(sse__stream *s, uint64_t seq, uint32_t tag, bool tag_known,
+                    bool fresh);
+
 /* ---- Mirrors -------------------------------------------------------------- */
 
 /* Adds the row of event next_seq, as the store has it. One that cannot be read

@@ -265,6 +265,9 @@ int sse__client_on_head(sse__client *c, uint32_t generation, int64_t now_ms,
     advance(c, now_ms);
     if (!r || (r == &c->main && c->phase != SSE__PHASE_CONNECT))
         return SSE_OK;
+    if (c->poll &&
+        sse__policy_head(c->o.profile, false, head, &why) == SSE__ACCEPT)
+        c->poll = c->poll_open = false; /* it streams: so much the better */
     verdict = sse__policy_head(c->o.profile, c->poll, head, &why);
     if (verdict == SSE__ACCEPT) {
         rc = accept(c, r, head->status);

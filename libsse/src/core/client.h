@@ -186,6 +186,9 @@ bool sse__client_next_action(sse__client *c, sse__action *out);
 /* Whether there is one, at the time last told. */
 bool sse__client_has_action(const sse__client *c);
 
+/* Whether the answer to this ASK is still waited for. */
+bool sse__client_asks(const sse__client *c, sse__act what);
+
 /* Taking an item says that the application is done with the last one (except
  * in ack mode). Returns 1, 0, or SSE_ERR_NOMEM: nothing is lost, go on. */
 int sse__client_next_item(sse__client *c, int64_t now_ms,

@@ -86,7 +86,8 @@ int sse__client_new(const sse__client_options *opts, const char *url,
     *out = NULL;
     if (opts &&
         (opts->profile > SSE_PROFILE_FINITE || opts->flags > MAX_FLAGS ||
-         (opts->flags & SSE_CLIENT_ACK && opts->window == SSE_NEVER)))
+         (opts->flags & SSE_CLIENT_ACK &&
+          (opts->window == SSE_NEVER || opts->profile == SSE_PROFILE_STRICT))))
         return SSE_ERR_INVAL;
     c = sse__calloc(1, sizeof(*c));
     if (!c)

@@ -152,6 +152,12 @@ bool sse__client_has_action(const sse__client *c)
            renewal_due(c) || (c->phase == SSE__PHASE_ASK && !c->asked);
 }
 
+bool sse__client_asks(const sse__client *c, sse__act what)
+{
+    return (c->phase == SSE__PHASE_ASK && c->ask == what && c->asked) ||
+           (what == SSE__ACT_ASK_TOKEN && c->renew == SSE__RENEWAL_ASKED);
+}
+
 static bool told_abort(sse__client *c, sse__action *out)
 {
     if (c->abort_count == 0)
@@ -168,9 +174,8 @@ static bool told_pause(sse__client *c, sse__action *out)
         return false;
     c->paused = !c->paused;
     c->main.heard_ms = c->now_ms;
-    *out =
-        (sse__action){.kind = c->paused ? SSE__ACT_PAUSE : SSE__ACT_RESUME,
-                      .generation = c->main.generation};
+    *out = (sse__action){.kind = c->paused ? SSE__ACT_PAUSE : SSE__ACT_RESUME,
+                         .generation = c->main.generation};
     return true;
 }
 

@@ -138,6 +138,9 @@ static void close_feed(sse__port *p, sse__feed *feed)
 
 void sse__port_free(sse__port *p)
 {
+    uint64_t key;
+    uint32_t reason;
+
     while (!sse__list_empty(&p->feeds))
         close_feed(p, SSE__OWNER(p->feeds.next, sse__feed, port_link));
     while (!sse__list_empty(&p->producing)) {
@@ -148,6 +151,8 @@ void sse__port_free(sse__port *p)
         sse__list_drop(&s->stop_link);
         s->producer = NULL;
     }
+    while (sse__port_take_stop(p, &key, &reason))
+        ;
     sse__list_drop(&p->wake_link);
     if (p->hub->guardian == p)
         p->hub->guardian = NULL;
@@ -180,13 +185,17 @@ sse__orphan *sse__port_take_orphan(sse__port *p)
     return take_orphan(p->hub);
 }
 
-sse__stream *sse__port_take_stop(sse__port *p)
+bool sse__port_take_stop(sse__port *p, uint64_t *key, uint32_t *reason)
 {
     sse__stream *s;
 
     if (sse__list_empty(&p->stops))
-        return NULL;
+        return false;
     s = SSE__OWNER(p->stops.next, sse__stream, stop_link);
     sse__list_drop(&s->stop_link);
-    return s;
+    *key = s->key;
+    *reason = s->stop_reason;
+    if (s->gone)
+        sse__stream_unref(s);
+    return true;
 }

@@ -67,7 +67,8 @@ typedef struct sse__subscriber sse__subscriber;
 typedef struct sse__port {
     sse__hub *hub;
     sse__link ready;     /* subscribers with something to take              */
-    sse__link stops;     /* streams whose producer must stop                */
+    sse__link stops;     /* streams whose producer must stop; those that are
+                          * gone are counted                                */
     sse__link feeds;
     sse__link producing; /* streams that this port produces                 */
     sse__link wake_link; /* on the hub's wakes, or alone                    */
@@ -104,7 +105,7 @@ sse__subscriber *sse__port_take(sse__port *p);
 /* Takes the next orphan, for the caller to free, or NULL. */
 sse__orphan *sse__port_take_orphan(sse__port *p);
 
-/* Takes the next stream that must stop, or NULL. */
-sse__stream *sse__port_take_stop(sse__port *p);
+/* Takes the next stream that must stop: its key, and why. False: none. */
+bool sse__port_take_stop(sse__port *p, uint64_t *key, uint32_t *reason);
 
 #endif

@@ -69,12 +69,17 @@ void sse__rows_add(sse__rows *rows, sse__row *row)
     rows->bytes += row->len;
 }
 
-void sse__rows_drop_first(sse__rows *rows)
+sse__row *sse__rows_take_first(sse__rows *rows)
 {
     sse__row *row = *slot(rows, rows->first_seq++);
 
     rows->bytes -= row->len;
-    sse__free(row);
+    return row;
+}
+
+void sse__rows_drop_first(sse__rows *rows)
+{
+    sse__free(sse__rows_take_first(rows));
 }
 
 const sse__row *sse__rows_get(const sse__rows *rows, uint64_t seq)

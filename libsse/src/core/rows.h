@@ -30,6 +30,7 @@ sse__row *sse__row_new(const char *text, size_t len, uint32_t tag);
 int  sse__rows_reserve(sse__rows *rows, size_t count);
 void sse__rows_add(sse__rows *rows, sse__row *row); /* takes it over        */
 void sse__rows_drop_first(sse__rows *rows);
+sse__row *sse__rows_take_first(sse__rows *rows); /* is the caller's then    */
 
 /* The row of an event in first_seq..next_seq - 1. */
 const sse__row *sse__rows_get(const sse__rows *rows, uint64_t seq);

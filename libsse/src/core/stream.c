@@ -289,6 +289,25 @@ void sse__stream_remove(sse__stream *s)
     sse__stream_unref(s);
 }
 
+void sse__stream_lose(sse__stream *s, uint32_t reason)
+{
+    sse__port *producer = s->producer;
+    bool       tell = producer && s->state == SSE_STATE_ACTIVE;
+
+    if (s->gone)
+        return;
+    sse__stream_ref(s); /* the note's, if there is one */
+    sse__stream_remove(s);
+    if (!tell) {
+        sse__stream_unref(s);
+        return;
+    }
+    s->stop_reason = reason;
+    s->hub->counters.stops++;
+    sse__list_add(&producer->stops, &s->stop_link);
+    sse__port_wake(producer);
+}
+
 /* ---- The end ---- */
 
 void sse__stream_set_ended(sse__stream *s, uint32_t state)
@@ -350,6 +369,11 @@ static void cancel(sse__stream *s)
     const char    *data = stop_data(s->stop_reason);
     sse__new_event last = {"", 0, data, strlen(data)};
 
+    if (sse__stream_is_mirror(s)) {
+        s->backing->stop = true; /* only the store can say where it ends */
+        sse__stream_dirty(s);
+        return;
+    }
     if (end(s, SSE_STATE_CANCELLED, &last, true, NULL) == SSE_ERR_NOMEM)
         sse__wheel_set(&s->hub->wheel, &s->stop, s->hub->mono_ms + 1000);
 }

@@ -104,6 +104,10 @@ int  sse__stream_end(sse__stream *s, uint32_t state, const sse__new_event *last,
                      sse_event_id *out);
 int  sse__stream_stop(sse__stream *s, uint32_t reason);
 void sse__stream_remove(sse__stream *s);
+
+/* As remove, because another has the stream now: its producer is told. */
+void sse__stream_lose(sse__stream *s, uint32_t reason);
+
 void sse__stream_info(const sse__stream *s, sse_stream_info *out);
 
 /* Whether one more active stream of that owner is too many. */

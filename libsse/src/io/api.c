@@ -550,6 +550,8 @@ void sse__api_metrics(sse_request *r)
     out->len = 0;
     if (rc == SSE_OK) {
         rc = sse__hub_metrics(&s->hub->core, out);
+        if (rc == SSE_OK && s->hub->store)
+            rc = s->hub->store->ops->metrics(s->hub->store, out);
         sse__hub_leave(s->hub);
     }
     if (rc == SSE_OK)

@@ -49,7 +49,7 @@ int sse__follow_enter(sse_client *c)
 
 void sse__follow_leave(sse_client *c)
 {
-    bool started = c->started;
+    bool started = c->started || c->core->phase == SSE__PHASE_ENDED;
 
     sse__follow_signal(c);
     pthread_mutex_unlock(&c->lock);
@@ -127,11 +127,14 @@ static bool take_action(sse_client *c, sse__action *a, sse__buf *cursor)
     taken = sse__client_next_action(c->core, a);
     if (taken && a->kind == SSE__ACT_CONNECT) {
         cursor->len = 0;
-        if (sse__buf_add(cursor, a->cursor, a->cursor_len) < 0)
-            a->cursor_len = 0;
+        if (sse__buf_add(cursor, a->cursor, a->cursor_len) < 0) {
+            sse__client_on_error(c->core, a->generation, sse__clock_mono_ms(),
+                                 SSE_CAUSE_NOMEM);
+            a->kind = 0;
+        }
     }
     if (taken && a->kind == SSE__ACT_ASK_TOKEN)
-        sse__follow_ask_token(c, a);
+        sse__follow_ask_token(c);
     if (taken && a->kind == SSE__ACT_ASK_DECISION) {
         c->question = *a;
         c->asks_decision = true;
@@ -283,8 +286,13 @@ static void leave_from_afar(sse_client *c)
         sse__follow_wake(c);
     while (!c->left && atomic_load(&loop->bell->running))
         pthread_cond_wait(&loop->passed, &loop->gate);
-    if (!c->left)
+    if (!c->left) {
+        sse__pipe_guard guard;
+
+        sse__pipe_hold(&guard);
         detach(c);
+        sse__pipe_release(&guard);
+    }
     pthread_mutex_unlock(&loop->gate);
 }
 
@@ -292,14 +300,14 @@ void sse_client_free(sse_client *c)
 {
     if (!c || sse__loop_forked(c->loop))
         return;
-    if (c->in_turn && sse__loop_is_here(c->loop)) {
-        c->freed = true;
-        return;
-    }
-    if (sse__loop_is_here(c->loop))
-        detach(c);
-    else
+    if (!sse__loop_is_here(c->loop)) {
         leave_from_afar(c);
+    } else if (c->in_turn) {
+        c->freed = true; /* its turn frees it at the end */
+        return;
+    } else {
+        detach(c);
+    }
     destroy(c);
 }
 

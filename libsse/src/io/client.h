@@ -44,6 +44,7 @@ typedef struct sse__fetch {
     bool               told;       /* the head                              */
     bool               cut;        /* what it got is complete for us        */
     bool               nomem;
+    bool               starved;    /* nobody waits for its socket           */
     uint32_t           redirects;
     uint32_t           status;
     int64_t            report_at_ms; /* of a refusal, at the latest         */
@@ -140,9 +141,11 @@ int sse__follow_check_url(const char *url, size_t len, sse__buf *out);
 
 void sse__follow_init_news(sse_client *c);
 bool sse__follow_has_news(const sse_client *c);
-void sse__follow_signal(sse_client *c); /* waiters and the descriptor; locked */
-sse__note  *sse__follow_note(sse_client *c, uint32_t generation); /* a new one */
-void        sse__follow_free_news(sse_client *c);
+void sse__follow_signal(sse_client *c); /* who waits; with the lock */
+void sse__follow_free_news(sse_client *c);
+
+/* A new one, without text. */
+sse__note *sse__follow_note(sse_client *c, uint32_t generation);
 
 /* Wakes the loop if the machine wants something. With the lock. */
 void sse__follow_nudge(sse_client *c);
@@ -152,7 +155,7 @@ void sse__follow_nudge(sse_client *c);
 const char *sse__follow_setting(const sse_client *c, int setting); /* or NULL */
 
 /* Asks the application, unless the answer is there. With the lock. */
-void sse__follow_ask_token(sse_client *c, const sse__action *a);
+void sse__follow_ask_token(sse_client *c);
 
 /* ---- client_request.c ---------------------------------------------------- */
 
@@ -161,6 +164,7 @@ void sse__fetch_begin(sse_client *c, const sse__action *a, const char *cursor);
 void sse__fetch_abort(sse_client *c, uint32_t generation);
 void sse__fetch_pause(sse_client *c, uint32_t generation, bool pause);
 void sse__fetch_unblock(sse_client *c);
+void sse__fetch_starve(sse__fetch *f); /* its socket cannot be waited for    */
 void sse__fetch_end_all(sse_client *c);
 void sse__fetch_done(sse__fetch *f, CURLcode result);
 

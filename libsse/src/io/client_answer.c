@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "../core/utf8.h"
 #include "host.h"
 
 #define REFUSAL_MS 1000 /* for the body of one, after its head */
@@ -52,10 +53,10 @@ static sse__head parts(const sse__fetch *f)
 {
     sse__head h = {.status = f->status};
 
-    h.content_type = sse__head_find(&f->head, "Content-Type", 12,
-                                    &h.content_type_len);
-    h.retry_after = sse__head_find(&f->head, "Retry-After", 11,
-                                   &h.retry_after_len);
+    h.content_type =
+        sse__head_find(&f->head, "Content-Type", 12, &h.content_type_len);
+    h.retry_after =
+        sse__head_find(&f->head, "Retry-After", 11, &h.retry_after_len);
     return h;
 }
 
@@ -68,26 +69,25 @@ static bool wanted(const sse__fetch *f)
                                   f->generation == core->next.generation);
 }
 
-/* What an error's news will say beside its cause. With the lock; without
- * memory it says less. */
-static void add_note(sse__fetch *f, const char *detail)
+/* What an error's news will say beside its cause. With the lock. */
+static int add_note(sse__fetch *f, const char *detail)
 {
     sse__note *note = sse__follow_note(f->client, f->generation);
+    int        rc = sse__utf8_repair(&note->detail, detail, strlen(detail));
 
-    if (detail)
-        (void)sse__buf_add_str(&note->detail, detail);
-    if (f->refused)
-        (void)sse__buf_add(&note->body, f->body.data, f->body.len);
+    if (rc == SSE_OK && f->refused)
+        rc = sse__utf8_repair(&note->body, f->body.data, f->body.len);
+    return rc;
 }
 
 /* With the lock. */
-static void keep_head(sse__fetch *f)
+static int keep_head(sse__fetch *f)
 {
     sse_client *c = f->client;
 
     c->head.len = 0;
-    (void)sse__buf_add(&c->head, f->head.data, f->head.len);
     c->head_count++;
+    return sse__buf_add(&c->head, f->head.data, f->head.len);
 }
 
 static bool tell_head(sse__fetch *f)
@@ -98,11 +98,13 @@ static bool tell_head(sse__fetch *f)
 
     pthread_mutex_lock(&c->lock);
     if (wanted(f)) {
-        keep_head(f);
-        if (f->refused)
-            add_note(f, NULL);
-        rc = sse__client_on_head(c->core, f->generation, sse__clock_mono_ms(),
-                                 sse__clock_wall_ms(), &h);
+        rc = keep_head(f);
+        if (rc == SSE_OK && f->refused)
+            rc = add_note(f, "");
+        if (rc == SSE_OK)
+            rc = sse__client_on_head(c->core, f->generation,
+                                     sse__clock_mono_ms(), sse__clock_wall_ms(),
+                                     &h);
     }
     pthread_mutex_unlock(&c->lock);
     f->told = rc == SSE_OK;
@@ -125,11 +127,25 @@ static void await_body(sse__fetch *f)
         f->report_at_ms = limit;
 }
 
+/* Whether the head is told at once. A stream will do for a long poll. */
+static bool is_welcome(const sse__fetch *f)
+{
+    uint32_t  profile = f->client->opts.profile;
+    sse__head h = parts(f);
+    sse_cause why;
+
+    switch (sse__policy_head(profile, f->poll, &h, &why)) {
+    case SSE__ACCEPT:
+    case SSE__DONE: return true;
+    default:
+        return f->poll &&
+               sse__policy_head(profile, false, &h, &why) == SSE__ACCEPT;
+    }
+}
+
 static bool take_head(sse__fetch *f)
 {
-    long      status = 0;
-    sse__head h;
-    sse_cause why;
+    long status = 0;
 
     curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
     f->status = (uint32_t)status;
@@ -139,12 +155,10 @@ static bool take_head(sse__fetch *f)
     f->redirect = is_redirect(f->status);
     if (f->redirect || f->recovery)
         return !f->redirect;
-    h = parts(f);
-    switch (sse__policy_head(f->client->opts.profile, f->poll, &h, &why)) {
-    case SSE__ACCEPT:
-    case SSE__DONE: return tell_head(f);
-    default: await_body(f); return true;
-    }
+    if (is_welcome(f))
+        return tell_head(f);
+    await_body(f);
+    return true;
 }
 
 static size_t on_header(char *line, size_t size, size_t count, void *user)
@@ -256,7 +270,8 @@ void sse__answer_failed(sse__fetch *f, sse_cause why, const char *detail)
     }
     pthread_mutex_lock(&c->lock);
     if (wanted(f)) {
-        add_note(f, detail);
+        if (detail && add_note(f, detail) < 0)
+            why = SSE_CAUSE_NOMEM;
         sse__client_on_error(c->core, f->generation, sse__clock_mono_ms(), why);
     }
     pthread_mutex_unlock(&c->lock);
@@ -386,7 +401,8 @@ static const char *resolve(sse__fetch *f, CURLU *from, CURLU *to,
     if (rc == CURLUE_OUT_OF_MEMORY)
         f->nomem = true;
     if (rc == CURLUE_UNSUPPORTED_SCHEME ||
-        (rc == CURLUE_OK && !has_scheme(to, "http") && !has_scheme(to, "https")))
+        (rc == CURLUE_OK && !has_scheme(to, "http") &&
+         !has_scheme(to, "https")))
         return "the redirect leaves HTTP";
     if (rc != CURLUE_OK)
         return "the redirect's Location is no URL";
@@ -430,11 +446,11 @@ static const char *go_to(sse__fetch *f, CURLU *from, CURLU *to,
 static const char *follow(sse__fetch *f)
 {
     const sse_client *c = f->client;
-    uint32_t    max = c->opts.max_redirects ? c->opts.max_redirects : 20;
-    size_t      len;
-    const char *location = sse__head_find(&f->head, "Location", 8, &len);
-    CURLU      *from, *to;
-    const char *wrong = NULL;
+    uint32_t          max = c->opts.max_redirects ? c->opts.max_redirects : 20;
+    size_t            len;
+    const char       *location = sse__head_find(&f->head, "Location", 8, &len);
+    CURLU            *from, *to;
+    const char       *wrong = NULL;
 
     if (len == 0)
         return "the redirect has no Location";

@@ -44,7 +44,7 @@ sse__note *sse__follow_note(sse_client *c, uint32_t generation)
     return note;
 }
 
-static const sse__note *find_note(const sse_client *c, uint32_t generation)
+static sse__note *find_note(sse_client *c, uint32_t generation)
 {
     for (int i = 0; i < SSE__NOTES; i++)
         if (generation != 0 && c->notes[i].generation == generation)
@@ -52,14 +52,34 @@ static const sse__note *find_note(const sse_client *c, uint32_t generation)
     return NULL;
 }
 
+/* It has been given: it may be large. */
+static void forget_body(sse_client *c, uint32_t generation)
+{
+    sse__note *note = find_note(c, generation);
+
+    if (note)
+        sse__buf_free(&note->body);
+}
+
 /* ---- Telling that there is something ------------------------------------- */
+
+static bool asks_token(const sse_client *c)
+{
+    return c->asks_token && sse__client_asks(c->core, SSE__ACT_ASK_TOKEN);
+}
+
+static bool asks_decision(const sse_client *c)
+{
+    return c->asks_decision && sse__client_asks(c->core, SSE__ACT_ASK_DECISION);
+}
 
 /* Bytes that are not judged yet may turn out to be nothing new. */
 bool sse__follow_has_news(const sse_client *c)
 {
     const sse__client *core = c->core;
 
-    return core->notice_count > 0 || c->asks_token || c->asks_decision ||
+    return core->notice_count > 0 || c->item_kept || asks_token(c) ||
+           asks_decision(c) ||
            (core->phase != SSE__PHASE_ENDED && !sse__client_drained(core));
 }
 
@@ -92,7 +112,7 @@ int sse_client_fd(sse_client *c)
     if (rc < 0)
         return rc;
     if (c->fd < 0)
-        c->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        c->fd = eventfd(c->armed ? 0 : 1, EFD_NONBLOCK | EFD_CLOEXEC);
     rc = c->fd >= 0 ? c->fd : SSE_ERR_IO;
     pthread_mutex_unlock(&c->lock);
     return rc;
@@ -272,9 +292,9 @@ static void fill_news(sse_client *c, const sse__client_item *item)
 /* Questions come after everything that was there before them. */
 static bool next_question(sse_client *c, sse__client_item *out)
 {
-    bool decision = c->asks_decision;
+    bool decision = asks_decision(c);
 
-    if (!c->asks_token && !decision)
+    if (!decision && !asks_token(c))
         return false;
     *out = (sse__client_item){0};
     c->asks_token = c->asks_decision = false;
@@ -310,6 +330,8 @@ static int take(sse_client *c)
     if (rc == SSE_OK)
         rc = copy_strings(c, &c->kept);
     c->item_kept = rc < 0;
+    if (rc == SSE_OK && c->news.kind == SSE_NEWS_ERROR)
+        forget_body(c, c->kept.generation);
     return rc < 0 ? rc : 1;
 }
 

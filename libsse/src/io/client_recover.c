@@ -14,7 +14,8 @@ typedef struct completion {
 
 static bool is_text(sse__json_slice value, const char *text)
 {
-    return value.len == strlen(text) && memcmp(value.text, text, value.len) == 0;
+    return value.len == strlen(text) &&
+           memcmp(value.text, text, value.len) == 0;
 }
 
 static bool is_final(sse__json_slice value)
@@ -69,10 +70,9 @@ static void answer(sse_client *c, const completion *found, bool have)
 
     pthread_mutex_lock(&c->lock);
     if (have)
-        rc = sse__client_recovery_ready(c->core, now_ms, found->type.data,
-                                        found->type.len,
-                                        found->data.len ? found->data.data : "",
-                                        found->data.len);
+        rc = sse__client_recovery_ready(
+            c->core, now_ms, found->type.data, found->type.len,
+            found->data.len ? found->data.data : "", found->data.len);
     if (rc < 0)
         (void)sse__client_recovery_ready(c->core, now_ms, NULL, 0, NULL, 0);
     pthread_mutex_unlock(&c->lock);

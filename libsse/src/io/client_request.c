@@ -105,9 +105,9 @@ static bool add_all(sse__fetch *f, struct curl_slist **list)
     if (ok && f->cursor.len > 0)
         ok = add_prefixed(list, "Last-Event-ID: ", &f->cursor);
     for (; ok && at < end; at += strlen(at) + 1) {
-        bool skip = strncasecmp(at, "Content-Type:", 13) == 0 ||
-                    (c->token.len > 0 &&
-                     strncasecmp(at, "Authorization:", 14) == 0);
+        bool skip =
+            strncasecmp(at, "Content-Type:", 13) == 0 ||
+            (c->token.len > 0 && strncasecmp(at, "Authorization:", 14) == 0);
 
         ok = skip || add_line(list, at);
     }
@@ -199,6 +199,10 @@ static void set_connection(sse__fetch *f)
     CURL *easy = f->easy;
 
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    /* An abort does not wait for a look-up that hangs. */
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -266,12 +270,11 @@ static sse__fetch *unused(sse_client *c)
 static bool make_url(sse__fetch *f)
 {
     const sse_client *c = f->client;
-    const sse__buf   *from = f->recovery
-                                 ? &c->settings[SSE_SETTING_RECOVERY_URL]
-                                 : &c->url;
-    CURLU            *url;
-    char             *text = NULL;
-    bool              ok;
+    const sse__buf   *from =
+        f->recovery ? &c->settings[SSE_SETTING_RECOVERY_URL] : &c->url;
+    CURLU *url;
+    char  *text = NULL;
+    bool   ok;
 
     if (!f->poll)
         return sse__buf_add(&f->url, from->data, from->len) == SSE_OK;
@@ -296,10 +299,10 @@ static bool prepare(sse__fetch *f, const sse__action *a, const char *cursor)
     f->recovery = !a;
     f->poll = a && a->poll;
     f->generation = a ? a->generation : 0;
-    f->foreign = f->recovery && !sse__same_origin(f->client->url.data,
-                                                  sse__follow_setting(
-                                                      f->client,
-                                                      SSE_SETTING_RECOVERY_URL));
+    f->foreign = f->recovery &&
+                 !sse__same_origin(
+                     f->client->url.data,
+                     sse__follow_setting(f->client, SSE_SETTING_RECOVERY_URL));
     f->easy = curl_easy_init();
     return f->easy && make_url(f) &&
            (!a || sse__buf_add(&f->cursor, cursor, a->cursor_len) == SSE_OK);
@@ -336,7 +339,12 @@ void sse__fetch_pause(sse_client *c, uint32_t generation, bool pause)
         if (!f->easy || f->generation != generation)
             continue;
         f->blocked = pause;
-        curl_easy_pause(f->easy, pause ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+        if (curl_easy_pause(f->easy, pause ? CURLPAUSE_RECV : CURLPAUSE_CONT) ==
+            CURLE_OK)
+            continue;
+        sse__answer_failed(f, f->nomem ? SSE_CAUSE_NOMEM : SSE_CAUSE_NETWORK,
+                           f->nomem ? NULL : "the body cannot be read");
+        end(f);
     }
 }
 
@@ -376,6 +384,12 @@ void sse__fetch_done(sse__fetch *f, CURLcode result)
     sse__follow_wake(c);
 }
 
+void sse__fetch_starve(sse__fetch *f)
+{
+    f->starved = true;
+    sse__follow_wake(f->client);
+}
+
 /* ---- Time ---------------------------------------------------------------- */
 
 int64_t sse__fetch_tick(sse_client *c, int64_t now_ms)
@@ -385,6 +399,10 @@ int64_t sse__fetch_tick(sse_client *c, int64_t now_ms)
     for (int i = 0; i < SSE__FETCHES; i++) {
         sse__fetch *f = &c->fetches[i];
 
+        if (f->easy && f->starved) {
+            sse__answer_failed(f, SSE_CAUSE_NOMEM, NULL);
+            end(f);
+        }
         if (!f->easy || !f->refused)
             continue;
         if (now_ms >= f->report_at_ms) {

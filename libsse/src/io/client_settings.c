@@ -128,9 +128,9 @@ int sse_client_add_end_type(sse_client *c, const char *type, size_t len)
 /* Of the connection, or ours to say. */
 static bool is_ours(const char *name, size_t len)
 {
-    static const char *const names[] = {"Last-Event-ID", "Content-Length",
+    static const char *const names[] = {"Last-Event-ID",     "Content-Length",
                                         "Transfer-Encoding", "Connection",
-                                        "Upgrade", "Expect"};
+                                        "Upgrade",           "Expect"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (is_name(name, len, names[i]))
@@ -193,14 +193,7 @@ int sse_client_set_header(sse_client *c, const char *name, size_t name_len,
 
 /* ---- The token ----------------------------------------------------------- */
 
-static bool asks_token(const sse__client *core)
-{
-    return core->renew == SSE__RENEWAL_ASKED ||
-           (core->phase == SSE__PHASE_ASK && core->ask == SSE__ACT_ASK_TOKEN &&
-            core->asked);
-}
-
-void sse__follow_ask_token(sse_client *c, const sse__action *a)
+void sse__follow_ask_token(sse_client *c)
 {
     if (c->token_spare) {
         c->token_spare = false;
@@ -208,13 +201,13 @@ void sse__follow_ask_token(sse_client *c, const sse__action *a)
         return;
     }
     c->asks_token = true;
-    c->ask_status = a->fresh ? 401 : 0;
+    c->ask_status = c->core->token_fresh ? 401 : 0;
 }
 
 /* With the lock. */
 static void give_token(sse_client *c, int64_t now_ms)
 {
-    if (asks_token(c->core)) {
+    if (sse__client_asks(c->core, SSE__ACT_ASK_TOKEN)) {
         sse__client_token_ready(c->core, now_ms, true);
         return;
     }

@@ -46,6 +46,31 @@ void sse__bell_unref(sse__bell *bell)
     sse__free(bell);
 }
 
+/* ---- Signals ---- */
+
+void sse__pipe_hold(sse__pipe_guard *g)
+{
+    sigset_t set;
+
+    sigpending(&set);
+    g->pending = sigismember(&set, SIGPIPE);
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &set, &g->old);
+}
+
+void sse__pipe_release(const sse__pipe_guard *g)
+{
+    const struct timespec now = {0, 0};
+    sigset_t              set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    while (!g->pending && sigtimedwait(&set, NULL, &now) < 0 && errno == EINTR)
+        ;
+    pthread_sigmask(SIG_SETMASK, &g->old, NULL);
+}
+
 /* ---- Turns ---- */
 
 static sse_client *take_woken(sse_loop *loop)
@@ -184,10 +209,14 @@ int sse_loop_new(sse_loop **out)
 
 static void destroy(sse_loop *loop)
 {
+    sse__pipe_guard guard;
+
     pthread_mutex_lock(&loop->bell->lock);
     loop->bell->async = NULL;
     pthread_mutex_unlock(&loop->bell->lock);
+    sse__pipe_hold(&guard); /* connections say goodbye */
     sse__net_free(loop->net);
+    sse__pipe_release(&guard);
     uv_close((uv_handle_t *)&loop->async, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     uv_loop_close(&loop->uv);
@@ -219,12 +248,12 @@ static void end_thread(sse_loop *loop)
 /* In a child, the memory is a copy, and its descriptors are shared: leave it. */
 void sse__loop_unref(sse_loop *loop)
 {
-    if (atomic_fetch_sub(&loop->refs, 1) != 1)
+    if (atomic_fetch_sub(&loop->refs, 1) != 1 || sse__loop_forked(loop))
         return;
-    if (!loop->started)
-        destroy(loop);
-    else if (!sse__loop_forked(loop))
+    if (loop->started)
         end_thread(loop);
+    else
+        destroy(loop);
 }
 
 void sse_loop_free(sse_loop *loop)
@@ -235,38 +264,14 @@ void sse_loop_free(sse_loop *loop)
 
 bool sse__loop_forked(const sse_loop *loop)
 {
-    return atomic_load(loop->parent) == 0;
+    return atomic_load(&loop->bound) && atomic_load(loop->parent) == 0;
 }
 
-/* A write to a reader that is gone raises SIGPIPE, which would end a program
- * that does not expect it. It is held back on this thread while the loop runs,
- * and what came of it is taken back before the program gets its mask again. */
-typedef struct pipe_guard {
-    sigset_t old;
-    bool     pending; /* one was there before */
-} pipe_guard;
-
-static void guard_pipe(pipe_guard *g)
+/* From now on it is of this process, as hubs are (host.c). */
+static void bind_here(sse_loop *loop)
 {
-    sigset_t set;
-
-    sigpending(&set);
-    g->pending = sigismember(&set, SIGPIPE);
-    sigemptyset(&set);
-    sigaddset(&set, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &set, &g->old);
-}
-
-static void release_pipe(const pipe_guard *g)
-{
-    const struct timespec now = {0, 0};
-    sigset_t              set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGPIPE);
-    while (!g->pending && sigtimedwait(&set, NULL, &now) < 0 && errno == EINTR)
-        ;
-    pthread_sigmask(SIG_SETMASK, &g->old, NULL);
+    atomic_store(loop->parent, 1);
+    atomic_store(&loop->bound, true);
 }
 
 static bool begin(sse_loop *loop)
@@ -276,6 +281,7 @@ static bool begin(sse_loop *loop)
     pthread_mutex_lock(&loop->gate);
     may = !atomic_load(&loop->bell->running);
     if (may) {
+        bind_here(loop);
         loop->bell->thread = pthread_self();
         atomic_store(&loop->bell->running, true);
     }
@@ -315,14 +321,14 @@ static int run(sse_loop *loop)
 
 int sse_loop_run(sse_loop *loop)
 {
-    pipe_guard guard;
-    int        rc;
+    sse__pipe_guard guard;
+    int             rc;
 
     if (!begin(loop))
         return SSE_ERR_INVAL;
-    guard_pipe(&guard);
+    sse__pipe_hold(&guard);
     rc = run(loop);
-    release_pipe(&guard);
+    sse__pipe_release(&guard);
     end(loop);
     return rc < 0 ? SSE_ERR_IO : SSE_OK;
 }
@@ -348,6 +354,7 @@ int sse_loop_start(sse_loop *loop)
 
     pthread_mutex_lock(&loop->gate);
     if (!loop->started && !atomic_load(&loop->bell->running)) {
+        bind_here(loop);
         sse__loop_keep(loop);
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &old);

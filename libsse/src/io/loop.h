@@ -5,6 +5,7 @@
 #define SSE_IO_LOOP_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <uv.h>
@@ -38,6 +39,7 @@ struct sse_loop {
     bool            in_turn; /* clients get their turns                     */
     uint32_t        keeps;   /* what keeps it running beside uv's handles   */
     atomic_uint    *parent;  /* 1 here, 0 in a child after fork()           */
+    atomic_bool     bound;   /* it has run: it is of this process           */
 
     pthread_mutex_t gate;    /* held to begin, to end, and to do the loop's
                               * work while it does not run                  */
@@ -67,6 +69,18 @@ bool sse__loop_forked(const sse_loop *loop);  /* this is a child process    */
 /* Gives the woken clients their turns. On the loop's thread, at the end of
  * whatever libuv has called. */
 void sse__loop_turn(sse_loop *loop);
+
+/* A write to a reader that is gone raises SIGPIPE, which would end a program
+ * that does not expect it. It is held back on this thread while the library
+ * writes, and what came of it is taken back before the program gets its mask
+ * again. */
+typedef struct sse__pipe_guard {
+    sigset_t old;
+    bool     pending; /* one was there before */
+} sse__pipe_guard;
+
+void sse__pipe_hold(sse__pipe_guard *g);
+void sse__pipe_release(const sse__pipe_guard *g);
 
 /* Whether the loop runs, and on the caller's thread. */
 bool sse__bell_is_here(const sse__bell *bell);

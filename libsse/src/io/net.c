@@ -54,9 +54,9 @@ static void tell_done(sse__net *net)
     int      left;
 
     while ((msg = curl_multi_info_read(net->multi, &left))) {
-        CURL             *easy = msg->easy_handle;
-        CURLcode          result = msg->data.result;
-        struct sse__fetch *fetch = NULL;
+        CURL       *easy = msg->easy_handle;
+        CURLcode    result = msg->data.result;
+        sse__fetch *fetch = NULL;
 
         if (msg->msg != CURLMSG_DONE)
             continue;
@@ -124,6 +124,16 @@ static watch *watch_new(sse__net *net, curl_socket_t fd)
     return w;
 }
 
+/* Only this transfer fails: a negative result would end all of them. */
+static int starve(CURL *easy)
+{
+    sse__fetch *fetch = NULL;
+
+    if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &fetch) == CURLE_OK && fetch)
+        sse__fetch_starve(fetch);
+    return 0;
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user,
                      void *socket_user)
 {
@@ -131,7 +141,6 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user,
     watch    *w = socket_user;
     int       events = 0;
 
-    (void)easy;
     if (what == CURL_POLL_REMOVE) {
         curl_multi_assign(net->multi, fd, NULL);
         if (w)
@@ -139,12 +148,12 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user,
         return 0;
     }
     if (!w && !(w = watch_new(net, fd)))
-        return -1;
+        return starve(easy);
     if (what & CURL_POLL_IN)
         events |= UV_READABLE;
     if (what & CURL_POLL_OUT)
         events |= UV_WRITABLE;
-    return uv_poll_start(&w->poll, events, on_ready) < 0 ? -1 : 0;
+    return uv_poll_start(&w->poll, events, on_ready) < 0 ? starve(easy) : 0;
 }
 
 /* libuv's idea of now may be old: a timer would fire too soon. */

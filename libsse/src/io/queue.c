@@ -212,13 +212,15 @@ static int drain_orphan(sse_queue *q)
 static int drain_all(sse_queue *q, uint32_t max)
 {
     sse__port       *port = &q->door.port;
-    sse__stream     *s;
     sse__subscriber *sub;
+    uint64_t         key;
+    uint32_t         reason;
 
     if (atomic_exchange(&q->woken, false))
         add_note(q, SSE_NOTE_WAKE, 0, 0, 0);
-    while (q->batch.note_count < max && (s = sse__port_take_stop(port)))
-        add_note(q, SSE_NOTE_STOP, s->stop_reason, s->key, 0);
+    while (q->batch.note_count < max &&
+           sse__port_take_stop(port, &key, &reason))
+        add_note(q, SSE_NOTE_STOP, reason, key, 0);
     while (q->batch.note_count < max && drain_orphan(q) > 0)
         ;
     while (q->batch.note_count < max && q->data.len < q->opts.max_batch_bytes &&

@@ -234,8 +234,9 @@ void sse__request_free(sse_request *r)
 
 bool sse__request_is_open(const sse_request *r)
 {
-    return !r->answered && (r->conn->state == SSE__CONN_READING ||
-                            r->conn->state == SSE__CONN_HELD);
+    return !r->answered && !r->op &&
+           (r->conn->state == SSE__CONN_READING ||
+            r->conn->state == SSE__CONN_HELD);
 }
 
 int sse_request_hold(sse_request *r, void (*gone)(sse_request *r, void *user),

@@ -57,7 +57,8 @@ void         sse__request_unpin(sse_request *r);
 /* Its connection is closed: nobody can answer it any more. */
 void sse__request_lost(sse_request *r);
 
-/* Whether nobody has answered it. A poll's answer counts from its beginning. */
+/* Whether nobody has answered it. An answer counts from its beginning: a poll
+ * that waits, a question to the store. */
 bool sse__request_is_open(const sse_request *r);
 
 /* An answer begins: it is no longer waited for. */

@@ -55,6 +55,8 @@ int sse_hub_metrics(sse_hub *hub, sse_buffer *out)
     if (rc < 0)
         return rc;
     rc = sse__hub_metrics(&hub->core, &out->buf);
+    if (rc == SSE_OK && hub->store)
+        rc = hub->store->ops->metrics(hub->store, &out->buf);
     sse__hub_leave(hub);
     if (rc < 0)
         out->buf.len = before;

@@ -58,9 +58,15 @@ typedef struct sse__redis {
     char  client_name[SSE__NODE_BYTES + 8];
     char *control;             /* channel on which this node is told        */
     char *probe;               /* channel on which nobody listens           */
+    char  channels[16];        /* what a stream's channel has behind the prefix:
+                                * "ch:"; Redis has one set of channels for all
+                                * databases, so "ch5:" in database 5        */
     sse__call call;            /* the one that is being put together        */
 
-    bool    commands_up, pushes_up;
+    uint64_t seed;
+    bool    commands_up, pushes_up, was_up;
+    bool    fatal;             /* it refuses us, as `down` says             */
+    char    down[SSE__TROUBLE_BYTES];
     bool    closing;           /* nothing new; what is left is sent         */
     bool    closed;            /* the links are closing, or closed          */
     int64_t drain_by_ms;
@@ -68,6 +74,7 @@ typedef struct sse__redis {
     int64_t hold_ms;           /* nothing is sent until then                */
     sse__backoff backoff;      /* while it takes none                       */
     sse__redis_counters counters;
+    sse__redis_stats    commands_stats, pushes_stats; /* as of the last turn */
 
     sse__link asked;           /* operations not looked at yet              */
     sse__link jobs;            /* sse__job: operations to be sent           */
@@ -80,8 +87,10 @@ typedef struct sse__redis {
     sse__link lingering;       /* writers that let rows collect             */
     uint64_t  runs;            /* owner tokens given out                    */
     uint64_t  batches;         /* numbers of batches given out              */
+    uint64_t  names;           /* of writers for one append                 */
     int64_t   beat_ms;         /* when life signs are due                   */
     int64_t   sweep_ms;        /* when orphans are looked for               */
+    int64_t   mark_ms;         /* when to say again that we have a guardian */
     bool      sweeping;
     sse__map  claims;          /* sse__claim by stream id                   */
     void     *tail;            /* whatever redis_tail.c keeps               */

@@ -98,10 +98,9 @@ void sse__call_u64(sse__redis *r, uint64_t number)
 {
     char text[21];
 
-    sse__call_copy(
-        r, text,
-        (size_t)snprintf(text, sizeof(text), "%llu",
-                         (unsigned long long)number));
+    sse__call_copy(r, text,
+                   (size_t)snprintf(text, sizeof(text), "%llu",
+                                    (unsigned long long)number));
 }
 
 static void add_name(sse__redis *r, const char *kind, const char *name,
@@ -154,7 +153,7 @@ void sse__call_time(sse__redis *r, int64_t wall_ms)
 
 void sse__call_channel(sse__redis *r, const char *id, size_t id_len)
 {
-    sse__call_name(r, "ch:", id, id_len);
+    sse__call_name(r, r->channels, id, id_len);
     sse__call_str(r, "PUBLISH");
 }
 
@@ -197,9 +196,18 @@ void sse__call_row(sse__redis *r, const sse__row *row)
 
 typedef struct sent {
     sse__redis   *engine;
+    uint32_t      script;
     sse__call_fn *fn;
     void         *user;
 } sent;
+
+/* Whether it shows that Redis takes writes. */
+static bool is_write(uint32_t script)
+{
+    return script != SSE__REDIS_READ && script != SSE__REDIS_LIST &&
+           script != SSE__REDIS_COUNT && script != SSE__REDIS_CLAIM &&
+           script != SSE__REDIS_STOP;
+}
 
 static void got_reply(void *user, int err, const redisReply *reply)
 {
@@ -210,6 +218,8 @@ static void got_reply(void *user, int err, const redisReply *reply)
     sse__redis_enter(r);
     if (err == SSE_OK && reply->type == REDIS_REPLY_ERROR)
         sse__redis_refused(r, reply);
+    else if (err == SSE_OK && is_write(call.script))
+        sse__redis_accepted(r);
     call.fn(call.user,
             err == SSE_OK && reply->type == REDIS_REPLY_ARRAY ? reply : NULL);
     sse__redis_leave(r);
@@ -228,14 +238,14 @@ int sse__call_send(sse__redis *r, sse__call_fn *fn, void *user)
     for (uint32_t i = 0; i < c->count; i++) {
         const sse__arg *arg = &c->args[i];
 
-        c->argv[i] = arg->text       ? arg->text
+        c->argv[i] = arg->text      ? arg->text
                      : c->text.data ? c->text.data + arg->at
                                     : "";
         c->lens[i] = arg->len;
     }
     if (!(call = sse__malloc(sizeof(*call))))
         return SSE_ERR_NOMEM;
-    *call = (sent){r, fn, user};
+    *call = (sent){r, c->script, fn, user};
     rc = sse__redis_eval(r->commands, c->script, c->key_count, c->count,
                          c->argv, c->lens, got_reply, call);
     if (rc < 0)
@@ -265,7 +275,8 @@ bool sse__reply_is(const redisReply *reply, const char *word)
 {
     sse__text first = sse__reply_text(reply, 0);
 
-    return first.len == strlen(word) && memcmp(first.text, word, first.len) == 0;
+    return first.len == strlen(word) &&
+           memcmp(first.text, word, first.len) == 0;
 }
 
 uint64_t sse__reply_u64(const redisReply *reply, size_t i)

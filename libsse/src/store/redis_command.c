@@ -8,8 +8,6 @@
 
 #include "sse.h"
 
-#define LOOK_MS 1 /* one turn of the loop, in which a reply may be read */
-
 const uint32_t sse__redis_rtt_us[SSE__REDIS_RTT_BUCKETS - 1] = {
     100, 250, 500, 1000, 2500, 5000, 10000, 25000, 100000, 250000, 1000000};
 
@@ -54,9 +52,9 @@ static int send_command(sse__redis_link *l, const sse__redis_args *head,
         (sse__redis_pending){fn, user, uv_hrtime()};
     l->stats.commands++;
     if (l->count++ == 0) {
-        l->due_ms = uv_now(l->loop);
+        l->due_ms = uv_hrtime() / 1000000; /* uv_now() may be long ago */
         if (!uv_is_active((uv_handle_t *)&l->timer))
-            sse__redis_link_look_again(l, l->opts.reply_ms);
+            sse__redis_link_look_in(l, l->opts.reply_ms);
     }
     return SSE_OK;
 }
@@ -173,25 +171,12 @@ void sse__redis_command_lose_all(sse__redis_link *l)
 }
 
 /* The time runs from the last byte of Redis's, not from the command: in a
- * burst, the last reply may well be late. When this thread itself was held up,
- * the replies lie in the socket, so there is one more look before the end. */
-void sse__redis_command_watch(sse__redis_link *l)
+ * burst, the last reply may well be late. */
+uint64_t sse__redis_command_limit_ms(const sse__redis_link *l)
 {
-    uint64_t now = uv_now(l->loop);
-    uint64_t since = sse__redis_conn_heard_ms(l->conn);
+    uint64_t heard = sse__redis_conn_heard_ms(l->conn);
 
-    if (since < l->due_ms)
-        since = l->due_ms;
     if (l->count == 0)
-        return;
-    if (now - since < l->opts.reply_ms) {
-        l->suspect = false;
-        sse__redis_link_look_again(l, since + l->opts.reply_ms - now);
-    } else if (!l->suspect) {
-        l->suspect = true;
-        sse__redis_link_look_again(l, LOOK_MS);
-    } else {
-        l->stats.timeouts++;
-        drop(l, "no reply in time");
-    }
+        return 0;
+    return (heard > l->due_ms ? heard : l->due_ms) + l->opts.reply_ms;
 }

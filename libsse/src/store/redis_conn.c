@@ -35,6 +35,7 @@ struct sse__redis_conn {
     bool                   has_socket; /* `socket` is libuv's               */
     bool                   looking;    /* `lookup` is                       */
     bool                   writing;    /* `write` is, and `sending` with it */
+    bool                   mute;       /* the peer takes no more            */
     uint32_t               parts;      /* of it that libuv still holds      */
 
     char             host[SSE__REDIS_HOST_BYTES];
@@ -133,6 +134,16 @@ static void end_by_uv(sse__redis_conn *c, int err)
 
 static void flush(sse__redis_conn *c);
 
+/* A peer that has closed may have said why before: that is read first, and the
+ * end of the connection comes behind it. */
+static void on_write_error(sse__redis_conn *c, int err)
+{
+    c->mute = err == UV_EPIPE || err == UV_ECONNRESET;
+    sse__buf_drop(&c->sending, c->sending.len);
+    if (!c->mute)
+        end_by_uv(c, err);
+}
+
 static void on_written(uv_write_t *req, int status)
 {
     sse__redis_conn *c = req->data;
@@ -142,7 +153,7 @@ static void on_written(uv_write_t *req, int status)
         return;
     sse__buf_drop(&c->sending, c->sending.len);
     if (status < 0)
-        end_by_uv(c, status);
+        on_write_error(c, status);
     else
         flush(c);
 }
@@ -179,7 +190,7 @@ static void push(sse__redis_conn *c)
     int      rc = uv_try_write(&c->socket.stream, &buf, 1);
 
     if (rc < 0 && rc != UV_EAGAIN) {
-        end_by_uv(c, rc);
+        on_write_error(c, rc);
         return;
     }
     c->traffic->writes++;
@@ -203,7 +214,7 @@ static void flush(sse__redis_conn *c)
 {
     int rc;
 
-    if (c->writing)
+    if (c->writing || c->mute)
         return;
     rc = fill(c);
     give_back(&c->out);
@@ -288,13 +299,14 @@ static bool read_replies(sse__redis_conn *c, const char *data, size_t len)
 /* Sends what TLS has to say of itself. It may end the connection. */
 static void push_tls(sse__redis_conn *c)
 {
-    int rc = SSE_OK;
+    int rc;
 
-    if (!c->writing)
-        rc = sse__tls_take(c->tls, &c->sending);
+    if (c->writing || c->mute)
+        return; /* it goes with what is written next */
+    rc = sse__tls_take(c->tls, &c->sending);
     if (rc < 0)
         end(c, sse_strerror(rc), false);
-    else if (!c->writing && c->sending.len > 0)
+    else if (c->sending.len > 0)
         push(c);
 }
 
@@ -330,7 +342,7 @@ static void read_tls(sse__redis_conn *c, const char *data, size_t len)
         if (!read_replies(c, plain, (size_t)n))
             return;
     if (n < 0)
-        end(c, sse__tls_error(c->tls), true);
+        end(c, sse__tls_error(c->tls), n == SSE_ERR_IO);
     else
         push_tls(c);
 }
@@ -563,4 +575,11 @@ uint64_t sse__redis_conn_heard_ms(const sse__redis_conn *c)
 const char *sse__redis_conn_where(const sse__redis_conn *c)
 {
     return c->where;
+}
+
+const char *sse__redis_refusal(const redisReply *error, const char *secret)
+{
+    if (secret && *secret && strstr(error->str, secret))
+        return "the login was refused";
+    return error->str;
 }

@@ -78,4 +78,8 @@ size_t   sse__redis_conn_queued_bytes(const sse__redis_conn *c);
 /* "host:port" or the path, for sentences. */
 const char *sse__redis_conn_where(const sse__redis_conn *c);
 
+/* The text of an error, but not when it repeats a password: who does not know
+ * AUTH, quotes what came with it. `secret` may be NULL. */
+const char *sse__redis_refusal(const redisReply *error, const char *secret);
+
 #endif

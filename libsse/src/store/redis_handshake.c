@@ -184,7 +184,8 @@ static bool take_answer(sse__redis_link *l, const redisReply *reply)
     if (l->step == NAME)
         return true;
     if (reply->type == REDIS_REPLY_ERROR) {
-        refuse(l, reply->str, is_hopeless(reply));
+        refuse(l, sse__redis_refusal(reply, l->url->password),
+               is_hopeless(reply));
         return false;
     }
     if (l->step == ROLE)

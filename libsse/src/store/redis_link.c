@@ -35,7 +35,7 @@ static void drop_part(void *user)
         finish(l);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
     drop_part(handle->data);
 }
@@ -57,8 +57,9 @@ void sse__redis_link_shut(sse__redis_link *l)
         return;
     l->state = SSE__REDIS_LINK_CLOSED;
     let_go(l);
-    uv_close((uv_handle_t *)&l->timer, on_timer_closed);
-    uv_close((uv_handle_t *)&l->aside, on_timer_closed);
+    uv_close((uv_handle_t *)&l->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&l->aside, on_handle_closed);
+    uv_close((uv_handle_t *)&l->verdict, on_handle_closed);
 }
 
 static void on_drained(uv_timer_t *timer)
@@ -114,6 +115,7 @@ void sse__redis_link_drop(sse__redis_link *l, const char *why, bool fatal)
     l->state = SSE__REDIS_LINK_DOWN;
     l->suspect = false;
     uv_timer_stop(&l->aside);
+    uv_check_stop(&l->verdict);
     plan_attempt(l, fatal);
 
     sse__redis_command_lose_all(l);
@@ -132,7 +134,7 @@ void sse__redis_link_is_up(sse__redis_link *l)
     if (l->url->kind == SSE__REDIS_SENTINEL)
         uv_timer_start(&l->aside, on_aside, l->opts.sentinel_ms, 0);
     if (l->opts.role == SSE__REDIS_SUBSCRIPTIONS)
-        sse__redis_push_watch(l);
+        sse__redis_link_look_in(l, sse__redis_push_tend(l));
     if (l->events.up)
         l->events.up(l->user);
 }
@@ -240,6 +242,71 @@ static void on_aside(uv_timer_t *timer)
         uv_timer_start(&l->aside, on_aside, l->opts.sentinel_ms, 0);
 }
 
+/* ---- Silence ---- */
+
+static uint64_t limit_ms(const sse__redis_link *l)
+{
+    return l->opts.role == SSE__REDIS_SUBSCRIPTIONS
+               ? sse__redis_push_limit_ms(l)
+               : sse__redis_command_limit_ms(l);
+}
+
+static bool is_silent(const sse__redis_link *l)
+{
+    uint64_t limit = limit_ms(l);
+
+    return limit > 0 && uv_now(l->loop) >= limit;
+}
+
+static void on_verdict(uv_check_t *check)
+{
+    sse__redis_link *l = check->data;
+    char             why[SSE__REDIS_WHY_BYTES];
+
+    uv_check_stop(check);
+    if (!is_silent(l)) {
+        sse__redis_link_look_in(l, 0);
+        return;
+    }
+    snprintf(why, sizeof(why), "%s: no answer in time",
+             sse__redis_conn_where(l->conn));
+    l->stats.timeouts++;
+    sse__redis_link_drop(l, why, false);
+}
+
+/* The next look at a link that is not silent. */
+static void plan_look(sse__redis_link *l)
+{
+    uint64_t limit = limit_ms(l);
+
+    l->suspect = false;
+    if (l->opts.role == SSE__REDIS_SUBSCRIPTIONS)
+        sse__redis_link_look_in(l, sse__redis_push_tend(l));
+    else if (limit > 0)
+        sse__redis_link_look_in(l, limit - uv_now(l->loop));
+}
+
+/* A thread that was held up itself finds every limit passed, while the answers
+ * lie in the socket, or its commands have not even left. So the first time that
+ * a silence is too long, it gets a quarter more; and the verdict is spoken when
+ * what is there by then has been read, which the loop does behind its timers. */
+static void watch(sse__redis_link *l)
+{
+    uint32_t more = l->opts.role == SSE__REDIS_SUBSCRIPTIONS
+                        ? l->opts.ping_ms / 2
+                        : l->opts.reply_ms / 4;
+
+    if (!is_silent(l)) {
+        plan_look(l);
+    } else if (!l->suspect) {
+        l->suspect = true;
+        sse__redis_link_look_in(l, more + 1);
+    } else {
+        uv_check_start(&l->verdict, on_verdict);
+        sse__redis_link_look_in(l, 1); /* the loop must not sleep first */
+    }
+}
+
 /* ---- Attempts and time limits ---- */
 
 static void attempt(sse__redis_link *l)
@@ -285,13 +352,11 @@ static void on_timer(uv_timer_t *timer)
         attempt(l);
     else if (l->state != SSE__REDIS_LINK_UP)
         give_up(l);
-    else if (l->opts.role == SSE__REDIS_SUBSCRIPTIONS)
-        sse__redis_push_watch(l);
     else
-        sse__redis_command_watch(l);
+        watch(l);
 }
 
-void sse__redis_link_look_again(sse__redis_link *l, uint64_t ms)
+void sse__redis_link_look_in(sse__redis_link *l, uint64_t ms)
 {
     uv_timer_start(&l->timer, on_timer, ms, 0);
 }
@@ -331,10 +396,11 @@ static void start(sse__redis_link *l)
     sse__backoff_init(&l->backoff, l->opts.backoff_base_ms,
                       l->opts.backoff_cap_ms, 0);
     l->random = l->opts.random_seed;
-    l->timer.data = l->aside.data = l;
+    l->timer.data = l->aside.data = l->verdict.data = l;
     uv_timer_init(l->loop, &l->timer);
     uv_timer_init(l->loop, &l->aside);
-    l->parts = 2;
+    uv_check_init(l->loop, &l->verdict);
+    l->parts = 3;
     uv_timer_start(&l->timer, on_timer, 0, 0);
 }
 

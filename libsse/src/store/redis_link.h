@@ -37,7 +37,8 @@ typedef struct sse__redis_link_options {
     uint32_t script_count;
     uint32_t role;             /* an sse__redis_role                        */
     uint32_t connect_ms;       /* for connection and handshake: 5000        */
-    uint32_t reply_ms;         /* silence while a reply is due: 2000        */
+    uint32_t reply_ms;         /* silence while a reply is due, and up to a
+                                  quarter more: 2000                        */
     uint32_t ping_ms;          /* subscriptions: a ping after half of it in
                                   silence, the end after twice: 10000       */
     uint32_t sentinel_ms;      /* between questions to a Sentinel: 5000     */

@@ -26,11 +26,12 @@ struct sse__redis_link {
 
     uv_timer_t timer;   /* of the state: back-off, limit, or silence        */
     uv_timer_t aside;   /* the next question to a Sentinel, or the drain    */
-    uint32_t   parts;   /* timers, connections, questions not yet gone      */
+    uv_check_t verdict; /* runs once all that lay in the socket is read     */
+    uint32_t   parts;   /* handles, connections, questions not yet gone     */
     uint8_t    state;   /* CONNECTING stands for all the connection's own   */
     bool       draining;
     bool       fatal;   /* as `why` is                                      */
-    bool       suspect; /* the silence is too long: one more look           */
+    bool       suspect; /* the silence was too long when last looked at     */
 
     sse__redis_conn     *conn;     /* or NULL                               */
     sse__redis_sentinel *question; /* or NULL                               */
@@ -42,7 +43,7 @@ struct sse__redis_link {
     sse__backoff backoff;
     uint64_t     random;
     uint64_t     up_ms;   /* when it came up                                */
-    uint64_t     due_ms;  /* since when a reply has been due, at the least  */
+    uint64_t     due_ms;  /* since when replies have been due, without end  */
     uint64_t     ping_ms; /* when the last ping was sent                    */
     uint32_t     step;    /* of the handshake                               */
     char         why[SSE__REDIS_WHY_BYTES];
@@ -65,17 +66,20 @@ void sse__redis_link_shut(sse__redis_link *l);
 void sse__redis_handshake_begin(sse__redis_link *l);
 void sse__redis_handshake_reply(sse__redis_link *l, const redisReply *reply);
 
+/* Looks after an UP link in `ms` at the latest. */
+void sse__redis_link_look_in(sse__redis_link *l, uint64_t ms);
+
 /* redis_command.c */
 void sse__redis_command_reply(sse__redis_link *l, const redisReply *reply);
 void sse__redis_command_lose_all(sse__redis_link *l);
-void sse__redis_command_watch(sse__redis_link *l);
 
-/* redis_push.c */
-void sse__redis_push_reply(sse__redis_link *l, const redisReply *reply);
-void sse__redis_push_watch(sse__redis_link *l);
+/* redis_push.c: what has to be done now and then. Returns when next, in ms. */
+void     sse__redis_push_reply(sse__redis_link *l, const redisReply *reply);
+uint32_t sse__redis_push_tend(sse__redis_link *l);
 
-/* Calls the watch of an UP link once more in `ms`. */
-void sse__redis_link_look_again(sse__redis_link *l, uint64_t ms);
+/* Both: from when on silence means loss, by uv_now(); 0 while it does not. */
+uint64_t sse__redis_command_limit_ms(const sse__redis_link *l);
+uint64_t sse__redis_push_limit_ms(const sse__redis_link *l);
 
 /* Whether `reply` is an error of Redis's that begins like that. */
 bool sse__redis_is_error(const redisReply *reply, const char *beginning);

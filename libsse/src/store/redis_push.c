@@ -8,8 +8,6 @@
 
 #include "sse.h"
 
-#define LOOK_MS 1 /* one turn of the loop, in which a push may be read */
-
 /* ---- Subscribing ---- */
 
 static int subscribe(sse__redis_link *l, const char *verb, uint32_t count,
@@ -114,25 +112,24 @@ static void ping(sse__redis_link *l)
     l->ping_ms = uv_now(l->loop);
 }
 
-/* Looks every half of opts.ping_ms. As with commands, there is one more look
- * before the end. */
-void sse__redis_push_watch(sse__redis_link *l)
+static bool is_pinged(const sse__redis_link *l)
 {
-    uint64_t heard = sse__redis_conn_heard_ms(l->conn);
-    uint64_t silence = uv_now(l->loop) - heard;
-    uint32_t half = l->opts.ping_ms / 2 + 1;
-    bool     pinged = l->ping_ms > heard;
+    return l->ping_ms > sse__redis_conn_heard_ms(l->conn);
+}
 
-    if (!pinged || silence < 2 * (uint64_t)l->opts.ping_ms) {
-        l->suspect = false;
-        if (!pinged && silence >= half)
-            ping(l);
-        sse__redis_link_look_again(l, half);
-    } else if (!l->suspect) {
-        l->suspect = true;
-        sse__redis_link_look_again(l, LOOK_MS);
-    } else {
-        l->stats.timeouts++;
-        drop(l, "nothing was heard for too long", false);
-    }
+uint64_t sse__redis_push_limit_ms(const sse__redis_link *l)
+{
+    if (!is_pinged(l))
+        return 0;
+    return sse__redis_conn_heard_ms(l->conn) + 2 * (uint64_t)l->opts.ping_ms;
+}
+
+uint32_t sse__redis_push_tend(sse__redis_link *l)
+{
+    uint64_t silence = uv_now(l->loop) - sse__redis_conn_heard_ms(l->conn);
+    uint32_t half = l->opts.ping_ms / 2 + 1;
+
+    if (silence >= half && !is_pinged(l))
+        ping(l);
+    return half;
 }

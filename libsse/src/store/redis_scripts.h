@@ -7,7 +7,8 @@
  * file in scripts/, and in docs/redis.md. They have in common:
  *
  *   KEYS     are, for one stream, always the five of sse__redis_key in this
- *            order, used or not; register has the user's set behind them
+ *            order, used or not; register and describe have the user's set
+ *            behind them
  *   numbers  are decimal text without sign, below 10^14
  *   replies  are arrays that begin with a word, then strings and integers;
  *            {"wrongtype"} from any script: a key holds something else, and
@@ -45,6 +46,7 @@ typedef enum sse__redis_script_id {
     SSE__REDIS_SETTLE,
     SSE__REDIS_STOP,
     SSE__REDIS_COUNT,
+    SSE__REDIS_DESCRIBE,
     SSE__REDIS_SCRIPT_COUNT
 } sse__redis_script_id;
 

@@ -166,7 +166,7 @@ static void on_reply(void *user, const redisReply *reply)
     sse__redis_sentinel *s = user;
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        give_up(s, reply->str);
+        give_up(s, sse__redis_refusal(reply, s->url->sentinel_password));
     } else if (s->logging_in) {
         s->logging_in = false;
         ask(s);

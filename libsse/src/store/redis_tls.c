@@ -165,7 +165,7 @@ void sse__tls_free(sse__tls *tls)
     sse__free(tls);
 }
 
-/* Says why `rc` of the last call is what it is: 0 when bytes are missing. */
+/* Says why `rc` of the last call is what it is. */
 static int failure(sse__tls *tls, int rc)
 {
     int  kind = SSL_get_error(tls->ssl, rc);
@@ -173,10 +173,12 @@ static int failure(sse__tls *tls, int rc)
 
     if (kind == SSL_ERROR_WANT_READ)
         return 0;
-    if (kind == SSL_ERROR_ZERO_RETURN)
-        snprintf(tls->error, sizeof(tls->error), "the peer has closed TLS");
-    else if (verdict != X509_V_OK &&
-             SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE)
+    if (kind == SSL_ERROR_ZERO_RETURN) {
+        snprintf(tls->error, sizeof(tls->error), "the connection was closed");
+        return SSE_ERR_CLOSED;
+    }
+    if (verdict != X509_V_OK &&
+        SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE)
         snprintf(tls->error, sizeof(tls->error),
                  "its certificate is not trusted: %s",
                  X509_verify_cert_error_string(verdict));

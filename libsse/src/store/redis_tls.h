@@ -31,8 +31,8 @@ int sse__tls_handshake(sse__tls *tls);
 /* Bytes for the peer go in plain. SSE_OK or SSE_ERR_IO. */
 int sse__tls_write(sse__tls *tls, const void *data, size_t len);
 
-/* Bytes of the peer come out plain: how many, 0 when more must be fed, or
- * SSE_ERR_IO. */
+/* Bytes of the peer come out plain: how many; 0 when more must be fed;
+ * SSE_ERR_CLOSED when there will be no more; SSE_ERR_IO. */
 int sse__tls_read(sse__tls *tls, void *data, size_t len);
 
 /* Moves what must be sent to the peer to the end of `out`; errors as for

@@ -65,9 +65,9 @@ static void leave(sse__writer *w)
     sse__stream *s;
 
     if (w->older) {
-        sse__map_node *node = sse__map_get(&r->writers, w->stream->id,
-                                           w->stream->node.key_len);
-        sse__writer   *before = SSE__OWNER(node, sse__writer, node);
+        sse__map_node *node =
+            sse__map_get(&r->writers, w->stream->id, w->stream->node.key_len);
+        sse__writer *before = SSE__OWNER(node, sse__writer, node);
 
         while (before->newer != w)
             before = before->newer;
@@ -158,7 +158,8 @@ static void make_due_later(sse__writer *w)
     uint32_t    linger_ms = r->base.opts.linger_ms;
 
     if (linger_ms == 0 || r->closing || w->phase != SSE__WRITER_OPEN ||
-        w->doubt || sse__writer_has_ended(w) || sse__writer_unsent(w) >= SSE__BATCH_ROWS) {
+        w->doubt || sse__writer_has_ended(w) ||
+        sse__writer_unsent(w) >= SSE__BATCH_ROWS) {
         make_due(w);
     } else if (!w->busy && !w->parked && sse__list_empty(&w->due)) {
         w->linger_ms = sse__redis_now(r) + linger_ms;
@@ -356,14 +357,14 @@ bool sse__writer_any_unsent(const sse__redis *r)
     return false;
 }
 
+/* Those that wait for a reply are freed by it. */
 void sse__writer_close(sse__redis *r)
 {
-    while (!sse__list_empty(&r->all_writers)) {
-        sse__writer *w = SSE__OWNER(r->all_writers.prev, sse__writer, link);
+    sse__link *next;
 
-        w->busy = false;
-        w->pins = 0;
-        set_done(w);
+    for (sse__link *l = r->all_writers.next; l != &r->all_writers; l = next) {
+        next = l->next;
+        set_done(SSE__OWNER(l, sse__writer, link));
     }
 }
 

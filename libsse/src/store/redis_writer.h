@@ -36,6 +36,7 @@ typedef struct sse__writer {
     uint64_t      maybe_seq; /* up to here, it may have rows of ours that are
                               * no longer kept                              */
     uint64_t      lost;   /* of the backing's, what has been counted        */
+    int64_t       beat_ms; /* when the last life sign was sent              */
     uint32_t      pins;   /* life signs under way                           */
     uint8_t       phase;  /* an sse__writer_phase                           */
     bool          shared; /* others write it too: only the rest is owed     */
@@ -74,6 +75,8 @@ void sse__writer_forget(sse__writer *w);
 
 /* What a life sign was answered with. */
 void sse__writer_is_gone(sse__writer *w);
+void sse__writer_is_closed(sse__writer *w);
+void sse__writer_is_stolen(sse__writer *w);
 void sse__writer_is_lost(sse__writer *w, uint32_t reason);
 void sse__writer_unpin(sse__writer *w);
 

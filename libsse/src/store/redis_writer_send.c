@@ -53,7 +53,12 @@ static void is_closed(sse__writer *w, uint32_t state)
                                                         : SSE_REASON_REMOVED);
 }
 
-static void is_stolen(sse__writer *w)
+void sse__writer_is_closed(sse__writer *w)
+{
+    is_closed(w, SSE_STATE_EXPIRED);
+}
+
+void sse__writer_is_stolen(sse__writer *w)
 {
     w->engine->counters.stolen++;
     sse__writer_is_lost(w, SSE_REASON_REMOVED);
@@ -67,7 +72,7 @@ static bool is_refused(sse__writer *w, const redisReply *reply, size_t state_at)
     else if (sse__reply_is(reply, "gone"))
         sse__writer_is_gone(w);
     else if (sse__reply_is(reply, "stolen") || sse__reply_is(reply, "owned"))
-        is_stolen(w);
+        sse__writer_is_stolen(w);
     else if (sse__reply_is(reply, "closed"))
         is_closed(w, sse__state_of(sse__reply_text(reply, state_at)));
     else if (sse__reply_is(reply, "wrongtype"))
@@ -101,7 +106,6 @@ static void is_registered(sse__writer *w, const redisReply *reply)
     bool     tagged = sse__reply_tag(reply, 4, &tag);
 
     w->phase = SSE__WRITER_OPEN;
-    sse__redis_accepted(w->engine);
     if (w->shared) {
         if (!w->placed && !w->stream->gone)
             place_mirror(w, reply);
@@ -120,7 +124,7 @@ static void exists_elsewhere(sse__writer *w)
         sse__writer_answer(w, SSE_ERR_EXISTS);
         w->phase = SSE__WRITER_DONE;
     } else {
-        is_stolen(w);
+        sse__writer_is_stolen(w);
     }
 }
 
@@ -178,7 +182,8 @@ static int send_register(sse__writer *w)
 static uint64_t batch_end(const sse__writer *w)
 {
     const sse__rows *rows = &sse__writer_backing(w)->rows;
-    uint64_t         first = sse__writer_backing(w)->stored_seq + 1, bytes = 0, seq = first;
+    uint64_t         first = sse__writer_backing(w)->stored_seq + 1, bytes = 0,
+             seq = first;
 
     while (seq < rows->next_seq && seq - first < SSE__BATCH_ROWS) {
         bytes += sse__rows_get(rows, seq)->len;
@@ -197,7 +202,6 @@ static void is_appended(sse__writer *w)
     sse__writer_backing(w)->stored_seq = w->sent_seq;
     w->end_stored = w->sent_end;
     w->doubt = false;
-    sse__redis_accepted(r);
 }
 
 static void got_append(void *user, const redisReply *reply)
@@ -298,7 +302,6 @@ static void got_restore(void *user, const redisReply *reply)
         b->stored_seq = sse__reply_u64(reply, 2);
         w->maybe_seq = 0;
         w->phase = SSE__WRITER_OPEN;
-        sse__redis_accepted(w->engine);
     } else if (sse__reply_is(reply, "moved")) {
         uint32_t tag = 0;
         bool     tagged = sse__reply_tag(reply, 3, &tag);
@@ -411,14 +414,12 @@ static int step_open(sse__writer *w)
         w->doubt = false;
         return send_restore(w) < 0 ? -1 : 1;
     }
+    if (!w->doubt && !sse__writer_backing(w)->described)
+        return send_describe(w) < 0 ? -1 : 1;
     if (w->doubt || sse__writer_unsent(w) > 0)
         return begin_append(w) < 0 ? -1 : 1;
-    if (w->end_stored || sse__writer_has_ended(w)) {
+    if (sse__writer_has_ended(w))
         w->phase = SSE__WRITER_DONE;
-        return 0;
-    }
-    if (!sse__writer_backing(w)->described)
-        return send_describe(w) < 0 ? -1 : 1;
     return 0;
 }
 
@@ -432,4 +433,3 @@ int sse__writer_step(sse__writer *w)
     default: return 0;
     }
 }
-

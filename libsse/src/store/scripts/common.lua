@@ -28,6 +28,8 @@ local function run(script)
     local text = type(reply) == 'table' and reply.err or tostring(reply)
     if string.find(text, 'WRONGTYPE', 1, true) then
         return {'wrongtype'}
+    elseif not string.find(text, '^%u+ ') then
+        text = 'ERR ' .. text
     end
     return redis.error_reply(text)
 end
