@@ -315,6 +315,7 @@ static void test_names(void **state)
     link_open(&l);
     link_await_up(&l, 1);
     link_expect(&l, "PING", "PONG");
+    assert_int_equal(l.downs, 0);
     redis_do(&tcp, "CLIENT KILL TYPE normal");
     link_await_up(&l, 2);
     link_close(&l);

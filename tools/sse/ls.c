@@ -8,6 +8,7 @@
 
 #include "command.h"
 #include "http.h"
+#include "store.h"
 #include "text.h"
 #include "url.h"
 
@@ -15,7 +16,8 @@
 
 typedef struct listing {
     http        http;
-    const char *user; /* NULL: everybody                                    */
+    const char *user;  /* NULL: everybody                                   */
+    const char *store; /* NULL: ask a server                                */
     bool        json;
 } listing;
 
@@ -215,10 +217,18 @@ static int list(listing *l, const char *arg)
     return http_complain(&l->http, outcome);
 }
 
+static int list_store(listing *l)
+{
+    int rc = store_list(l->store, l->user, &l->http.body);
+
+    return rc == EXIT_OK ? print_answer(l) : rc;
+}
+
 static int read_options(listing *l, int argc, char **argv)
 {
     static const struct option options[] = {
         {"user", required_argument, NULL, 'u'},
+        {"store", required_argument, NULL, 's'},
         {"json", no_argument, NULL, 'j'},
         {"header", required_argument, NULL, 'H'},
         {"help", no_argument, NULL, 'h'},
@@ -231,6 +241,7 @@ static int read_options(listing *l, int argc, char **argv)
     while ((opt = getopt_long(argc, argv, ":hH:", options, NULL)) != -1) {
         switch (opt) {
         case 'u': l->user = optarg; break;
+        case 's': l->store = optarg; break;
         case 'j': l->json = true; break;
         case 'H':
             if (http_add_header(&l->http, &ls_command, optarg) != EXIT_OK)
@@ -239,6 +250,10 @@ static int read_options(listing *l, int argc, char **argv)
         default: return other_option(&ls_command, opt, argv);
         }
     }
+    if (l->store != NULL)
+        return optind < argc
+                   ? usage_error(&ls_command, "--store takes no URL beside it")
+                   : list_store(l);
     arg = only_operand(&ls_command, argc, argv);
     return arg == NULL ? EXIT_USAGE : list(l, arg);
 }
@@ -259,10 +274,13 @@ const command ls_command = {
     .summary = "list the streams of a server",
     .usage =
         "Usage: sse ls [OPTION]... URL\n"
+        "       sse ls [OPTION]... --store URL\n"
         "\n"
         "Lists the streams of a server, the newest first. URL is the server's\n"
         "or that of its streams: http://HOST:PORT/api/stream.\n"
         "\n"
+        "      --store URL             ask the store, redis://HOST:PORT: the\n"
+        "                              streams that run, or those of --user\n"
         "      --user U                only the streams of this user\n"
         "      --json                  one JSON object a line, as the server\n"
         "                              sent it\n"

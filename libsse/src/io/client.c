@@ -246,13 +246,14 @@ static void destroy(sse_client *c)
     sse__loop_unref(loop);
 }
 
-/* Another thread waits in free, which has the memory from here on. */
+/* Another thread waits in free, which has the memory from here on. It may still
+ * be about to wake this client: not before it waits is that over. */
 static void let_go(sse_client *c)
 {
     sse_loop *loop = c->loop;
 
-    detach(c);
     pthread_mutex_lock(&loop->gate);
+    detach(c);
     c->left = true;
     pthread_cond_broadcast(&loop->passed);
     pthread_mutex_unlock(&loop->gate);
