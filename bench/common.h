@@ -113,6 +113,22 @@ static inline void start_connect(int fd, uint16_t port)
         die("connect: %s", strerror(errno));
 }
 
+/* Listens on loopback, on a free port where `*port` is 0. The result blocks. */
+static inline int listen_on(uint16_t *port)
+{
+    struct sockaddr_in addr = loopback(*port);
+    socklen_t          addr_len = sizeof(addr);
+    int                fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+        listen(fd, 4096) < 0)
+        die("listen: %s", strerror(errno));
+    getsockname(fd, (struct sockaddr *)&addr, &addr_len);
+    *port = ntohs(addr.sin_port);
+    return fd;
+}
+
 static inline int open_socket(void)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);

@@ -11,8 +11,8 @@ from statistics import median
 
 BEGIN = '<!-- results: written by bench/report.py -->'
 END = '<!-- end of results -->'
-COLUMNS = ['row', 'what', 'ours', 'raw', 'nchan', 'x raw', 'x nchan',
-           'must', '', 'goal', '']
+TABLES = {'lines': ('raw', 'nchan'), 'client': ('node', 'fetch')}
+LEFT = {1, 7, 8, 9, 10}  # the columns of words
 
 
 def values(line, server):
@@ -52,12 +52,17 @@ def number(value, digits):
     return '–' if value is None else f'{value:.{digits}f}'
 
 
-def cells(line):
+def columns(peers):
+    return ['row', 'what', 'ours', *peers, *(f'x {peer}' for peer in peers),
+            'must', '', 'goal', '']
+
+
+def cells(line, peers):
     digits = line['digits']
-    middles = [middle(line, server) for server in ('ours', 'raw', 'nchan')]
+    middles = [middle(line, server) for server in ('ours', *peers)]
     return [line['row'], line['what'],
             *(number(value, digits) for value in middles),
-            *(number(ratio(line, s), 2) for s in ('raw', 'nchan')),
+            *(number(ratio(line, peer), 2) for peer in peers),
             ', '.join(limit['text'] for limit in line['must']),
             verdict(line, line['must']),
             ', '.join(limit['text'] for limit in line['goal']),
@@ -70,26 +75,38 @@ def heading(results):
             f"{', quick: for orientation only' if results['quick'] else ''}")
 
 
+def tables(results):
+    """Those that have lines: the names of the columns, and the cells."""
+    return [[columns(peers)] + [cells(line, peers) for line in results[name]]
+            for name, peers in TABLES.items() if results.get(name)]
+
+
+def table_as_text(table):
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    return [''] + ['  '.join(
+        cell.ljust(width) if i in LEFT else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths))).rstrip()
+        for row in table]
+
+
+def table_as_markdown(table):
+    names, *rest = table
+    return (['', '| ' + ' | '.join(names) + ' |',
+             '|---|---' + '|--:' * 5 + '|---' * 4 + '|']
+            + ['| ' + ' | '.join(row) + ' |' for row in rest])
+
+
 def as_text(results):
-    if not results['lines']:
-        return '\n'.join([heading(results)] + notes(results)) + '\n'
-    table = [COLUMNS] + [cells(line) for line in results['lines']]
-    widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
-    left = {1, 7, 8, 9, 10}
-    lines = [heading(results), '']
-    for row in table:
-        lines.append('  '.join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))).rstrip())
+    lines = [heading(results)]
+    for table in tables(results):
+        lines += table_as_text(table)
     return '\n'.join(lines + notes(results)) + '\n'
 
 
 def as_markdown(results):
-    lines = [heading(results) + '.', '',
-             '| ' + ' | '.join(COLUMNS) + ' |', '|---|---' + '|--:' * 5
-             + '|---' * 4 + '|']
-    lines += ['| ' + ' | '.join(cells(line)) + ' |'
-              for line in results['lines']]
+    lines = [heading(results) + '.']
+    for table in tables(results):
+        lines += table_as_markdown(table)
     for name, text in results.get('parser', {}).items():
         lines += ['', f'`{name}`:', '', '```', text.rstrip(), '```']
     return '\n'.join(lines + notes(results)) + '\n'

@@ -150,13 +150,14 @@ class Servers:
         return lines
 
     def start(self, name, join=False, log_events=1_000_000,
-              log_bytes=256 << 20):
+              log_bytes=256 << 20, heartbeat_ms=15000):
         if name == 'raw':
             return Printed([self.raw] + ['--join'] * join, self.cpu)
         if name == 'nchan':
             return Nchan(*self.nchan, self.cpu)
         return Printed([self.ours, '--port', 0, '--log-events', log_events,
-                        '--log-bytes', log_bytes], self.cpu)
+                        '--log-bytes', log_bytes,
+                        '--heartbeat-ms', heartbeat_ms], self.cpu)
 
     def nchan_version(self):
         if not self.nchan:

@@ -713,6 +713,7 @@ typedef enum sse_profile {
 #define SSE_CLIENT_DECIDE 16u   /* SSE_NEWS_DECIDE about each error         */
 #define SSE_CLIENT_POLL 32u     /* long poll where nothing streams          */
 #define SSE_CLIENT_INSECURE 64u /* takes any certificate: for tests         */
+#define SSE_CLIENT_IDENTITY 128u /* asks for no compression                 */
 
 /* SSE_NEVER lifts a limit. */
 typedef struct sse_client_options {
@@ -909,10 +910,10 @@ SSE_API const char *sse_client_header(sse_client *c, const char *name,
 
 /* From now on "Authorization: Bearer <token>" is sent. Answers SSE_NEWS_TOKEN;
  * unasked, on an open stream, a connection with it is opened before the other
- * one is dropped. `token` NULL as an answer: there is none, give up. Length 0:
- * the headers are right as they are. With `lifetime_ms` above 0 and
- * SSE_CLIENT_TOKEN, a new one is asked for when four fifths of it are over.
- * Returns SSE_OK, SSE_ERR_NOMEM or SSE_ERR_INVAL. */
+ * one is dropped. `token` NULL as an answer: there is none, so that the attempt
+ * has failed. Length 0: the headers are right as they are. With `lifetime_ms`
+ * above 0 and SSE_CLIENT_TOKEN, a new one is asked for when four fifths of it
+ * are over. Returns SSE_OK, SSE_ERR_NOMEM or SSE_ERR_INVAL. */
 SSE_API int sse_client_set_token(sse_client *c, const char *token, size_t len,
                                  int64_t lifetime_ms);
 

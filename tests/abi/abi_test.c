@@ -56,6 +56,16 @@ AT(sse_hub_options, unread_ms, 76);
 AT(sse_hub_options, stop_grace_ms, 80);
 AT(sse_hub_options, reserved, 84);
 
+SIZE(sse_store_options, 32);
+AT(sse_store_options, size, 0);
+AT(sse_store_options, flags, 4);
+AT(sse_store_options, start_ms, 8);
+AT(sse_store_options, command_ms, 12);
+AT(sse_store_options, linger_ms, 16);
+AT(sse_store_options, lease_ms, 20);
+AT(sse_store_options, sweep_ms, 24);
+AT(sse_store_options, idle_ms, 28);
+
 SIZE(sse_stream_options, 48);
 AT(sse_stream_options, size, 0);
 AT(sse_stream_options, flags, 4);
@@ -194,6 +204,7 @@ VALUE(SSE_ERR_DENIED, -11);
 VALUE(SSE_ERR_CLOSED, -12);
 VALUE(SSE_ERR_IO, -13);
 VALUE(SSE_ERR_FORKED, -14);
+VALUE(SSE_ERR_STORE, -15);
 
 VALUE(SSE_ITEM_EVENT, 1);
 VALUE(SSE_ITEM_COMMENT, 2);
@@ -225,6 +236,7 @@ VALUE(SSE_NOTE_BYTES, 1);
 VALUE(SSE_NOTE_END, 2);
 VALUE(SSE_NOTE_STOP, 3);
 VALUE(SSE_NOTE_WAKE, 4);
+VALUE(SSE_NOTE_ORPHAN, 5);
 
 VALUE(SSE_REASON_NONE, 0);
 VALUE(SSE_REASON_ENDED, 1);
@@ -310,3 +322,4 @@ VALUE(SSE_CLIENT_TOKEN, 4);
 VALUE(SSE_CLIENT_DECIDE, 16);
 VALUE(SSE_CLIENT_POLL, 32);
 VALUE(SSE_CLIENT_INSECURE, 64);
+VALUE(SSE_CLIENT_IDENTITY, 128);

@@ -132,7 +132,7 @@ static int read_options(const cJSON *params, sse_client_options *opts)
 
     *opts = (sse_client_options){
         .size = sizeof(*opts),
-        .flags = SSE_CLIENT_COMMENTS,
+        .flags = SSE_CLIENT_COMMENTS | SSE_CLIENT_IDENTITY,
         .profile = SSE_PROFILE_STRICT,
         .window = SSE_NEVER,
         .stall_ms = SSE_NEVER,

@@ -3,6 +3,8 @@
  * link to a Redis that is well. */
 #include "support.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,21 +305,60 @@ static void test_user(void **state)
     redis_do(&redis, "ACL DELUSER ann");
 }
 
-/* A name that has more addresses than the server listens on. */
-static void test_names(void **state)
+/* ---- Names ---- */
+
+typedef int resolve_fn(const char *, const char *, const struct addrinfo *,
+                       struct addrinfo **);
+
+/* Stands in front of the system's, which it asks: one name more is known here,
+ * of two addresses. */
+__attribute__((visibility("default"))) int getaddrinfo(
+    const char *restrict node, const char *restrict service,
+    const struct addrinfo *restrict hints, struct addrinfo **restrict out)
 {
-    redis_process tcp;
-    linked        l;
+    resolve_fn *real;
+    int         rc;
+
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (strcmp(node, "two.invalid") != 0)
+        return real(node, service, hints, out);
+    rc = real("127.0.0.2", service, hints, out);
+    return rc ? rc : real("127.0.0.1", service, hints, &(*out)->ai_next);
+}
+
+/* A name that has more addresses than the server listens on. */
+static void test_two_addresses(void **state)
+{
+    linked l;
 
     (void)state;
-    redis_new(&tcp, REDIS_PORT, "");
-    link_prepare(&l, "redis://localhost:%u", tcp.port);
+    link_prepare(&l, "redis://two.invalid:%u", redis.port);
     link_open(&l);
     link_await_up(&l, 1);
     link_expect(&l, "PING", "PONG");
     assert_int_equal(l.downs, 0);
-    redis_do(&tcp, "CLIENT KILL TYPE normal");
+    redis_do(&redis, "CLIENT KILL TYPE normal");
     link_await_up(&l, 2);
+    assert_int_equal(l.downs, 1);
+    link_close(&l);
+
+    link_prepare(&l, "redis://two.invalid:1");
+    link_open(&l);
+    AWAIT(l.downs == 1);
+    assert_non_null(strstr(l.why, "connection refused"));
+    link_close(&l);
+}
+
+static void test_names(void **state)
+{
+    linked l;
+
+    (void)state;
+    link_prepare(&l, "redis://localhost:%u", redis.port);
+    link_open(&l);
+    link_await_up(&l, 1);
+    link_expect(&l, "PING", "PONG");
+    assert_int_equal(l.downs, 0);
     link_close(&l);
 
     link_prepare(&l, "redis://no.such.name.invalid");
@@ -326,7 +367,6 @@ static void test_names(void **state)
     assert_memory_equal(l.why, "no.such.name.invalid:6379: ", 27);
     assert_int_equal(l.fatals, 0);
     link_close(&l);
-    redis_remove(&tcp);
 }
 
 /* ---- Limits ---- */
@@ -334,7 +374,7 @@ static void test_names(void **state)
 static void test_limits(void **state)
 {
     linked      l;
-    answer      a[4];
+    answer      a[4] = {{0}};
     const char *argv[] = {"SET", "big", big};
     size_t      lens[] = {3, 3, 40000};
 
@@ -529,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_database_and_name),
         cmocka_unit_test(test_password),
         cmocka_unit_test(test_user),
+        cmocka_unit_test(test_two_addresses),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_close_in_every_state),

@@ -91,6 +91,24 @@ static void test_asks_each(void **state)
     link_close(&l);
 }
 
+/* The first names a master that is not there: the next is asked. */
+static void test_asks_another(void **state)
+{
+    redis_process behind;
+    linked        l;
+
+    (void)state;
+    start_sentinel(&behind, 1, "");
+    link_prepare(&l, "redis+sentinel://127.0.0.1:%u,127.0.0.1:%u/main",
+                 behind.port, sentinel.port);
+    link_open(&l);
+    link_await_up(&l, 1);
+    assert_int_equal(l.downs, 1);
+    assert_non_null(strstr(l.why, "connection refused"));
+    link_close(&l);
+    redis_remove(&behind);
+}
+
 static void assert_down(const char *url, uint32_t port, const char *why)
 {
     linked l;
@@ -254,6 +272,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_finds_master),
         cmocka_unit_test(test_asks_each),
+        cmocka_unit_test(test_asks_another),
         cmocka_unit_test(test_no_answer),
         cmocka_unit_test(test_login),
         cmocka_unit_test(test_stopped),

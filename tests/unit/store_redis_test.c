@@ -81,10 +81,9 @@ static void writes_rows_byte_for_byte(void **state)
     assert_non_null(strstr(
         store_says(&redis, "LRANGE sse:events:s 0 -1"),
         "{\"type\":\"token\",\"data\":{\"n\":12345678901234567890},\"ts\":1"));
-    assert_non_null(
-        strstr(store_says(&redis, "LRANGE sse:events:s 0 -1"),
-               "{\"type\":\"token\",\"data\":\"two\\nlines "
-               "\\\"\\\\\xc3\xa9\",\"ts\":1"));
+    assert_non_null(strstr(store_says(&redis, "LRANGE sse:events:s 0 -1"),
+                           "{\"type\":\"token\",\"data\":\"two\\nlines "
+                           "\\\"\\\\\xc3\xa9\",\"ts\":1"));
     assert_non_null(strstr(store_says(&redis, "LINDEX sse:events:s 2"),
                            "{\"type\":\"message\",\"data\":\"\",\"ts\":1"));
     sse_stream_free(s);
@@ -147,11 +146,9 @@ static void costs_one_call(void **state)
     UNTIL(is_stored(hub));
     calls = store_metric(hub, "sse_store_commands_total") - before;
     assert_int_equal(calls, store_metric(hub, "sse_store_batches_total"));
-    assert_int_equal(redis_info(&redis, "commandstats",
-                                "cmdstat_evalsha:calls="),
-                     calls);
-    assert_int_equal(redis_info(&redis, "commandstats",
-                                "cmdstat_rpush:calls="),
+    assert_int_equal(
+        redis_info(&redis, "commandstats", "cmdstat_evalsha:calls="), calls);
+    assert_int_equal(redis_info(&redis, "commandstats", "cmdstat_rpush:calls="),
                      calls);
     sse_stream_free(s);
     sse_hub_free(hub);
@@ -184,8 +181,7 @@ static void finds_an_id_taken(void **state)
     sse_stream *s = store_stream(a, "s", NULL, 0), *t;
 
     (void)state;
-    assert_int_equal(sse_stream_new(b, "s", 1, NULL, NULL, &t),
-                     SSE_ERR_EXISTS);
+    assert_int_equal(sse_stream_new(b, "s", 1, NULL, NULL, &t), SSE_ERR_EXISTS);
     assert_null(t);
     store_append_many(s, 0, 2);
     OK(store_end(s, SSE_STATE_FAILED, "{}"));
@@ -371,10 +367,10 @@ static void stops_a_producer_elsewhere(void **state)
 
 static void ignores_a_stale_stop(void **state)
 {
-    sse_hub   *a = store_hub(&redis, NULL, NULL);
-    sse_queue *q;
+    sse_hub    *a = store_hub(&redis, NULL, NULL);
+    sse_queue  *q;
     sse_stream *s;
-    char       token[80], channel[80], node[64];
+    char        token[80], channel[80], node[64], message[128];
 
     (void)state;
     OK(sse_queue_new(a, NULL, &q));
@@ -387,8 +383,10 @@ static void ignores_a_stale_stop(void **state)
     redis_do(&redis, "PUBLISH %s %s", channel, "stop");
     redis_do(&redis, "PUBLISH %s %s", channel, "");
     redis_do(&redis, "PUBLISH %s %b", channel, "stop x.1 s", (size_t)10);
-    redis_do(&redis, "PUBLISH %s stop\x20%s9\x20s", channel, token);
-    redis_do(&redis, "PUBLISH %s stop\x20%s\x20t", channel, token);
+    snprintf(message, sizeof(message), "stop %s9 s", token);
+    redis_do(&redis, "PUBLISH %s %s", channel, message);
+    snprintf(message, sizeof(message), "stop %s t", token);
+    redis_do(&redis, "PUBLISH %s %s", channel, message);
     UNTIL(store_metric(a, "sse_store_messages_total") >= 5);
     assert_int_equal(store_metric(a, "sse_stops_total"), 0);
     sse_stream_free(s);
@@ -510,10 +508,11 @@ static void serves_many_threads(void **state)
     sse_hub_free(hub);
     assert_int_equal(store_number(&redis, "ZCARD sse:active"), 0);
     assert_int_equal(
-        store_number(&redis, "EVAL %s 0",
-                     "local n = 0 "
-                     "for _, k in ipairs(redis.call('KEYS', 'sse:events:*')) do "
-                     "n = n + redis.call('LLEN', k) end return n"),
+        store_number(
+            &redis, "EVAL %s 0",
+            "local n = 0 "
+            "for _, k in ipairs(redis.call('KEYS', 'sse:events:*')) do "
+            "n = n + redis.call('LLEN', k) end return n"),
         THREADS * EACH * 101);
 }
 

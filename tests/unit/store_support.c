@@ -41,12 +41,11 @@ sse_hub *store_hub(const redis_process *r, const sse_hub_options *hub_opts,
 sse_stream *store_stream(sse_hub *hub, const char *id, sse_queue *producer,
                          uint32_t flags)
 {
-    sse_stream_options opts = {
-        .size = sizeof(opts), .flags = flags, .key = 7};
-    sse_stream *s;
+    sse_stream_options opts = {.size = sizeof(opts), .flags = flags, .key = 7};
+    sse_stream        *s;
 
-    assert_int_equal(
-        sse_stream_new(hub, id, strlen(id), producer, &opts, &s), SSE_OK);
+    assert_int_equal(sse_stream_new(hub, id, strlen(id), producer, &opts, &s),
+                     SSE_OK);
     return s;
 }
 
@@ -172,7 +171,8 @@ bool store_holds(redis_process *r, const char *id, unsigned from, unsigned to)
     for (unsigned n = from; n < to; n++) {
         char row[64];
 
-        snprintf(row, sizeof(row), "{\"type\":\"token\",\"data\":{\"n\":%u},", n);
+        snprintf(row, sizeof(row), "{\"type\":\"token\",\"data\":{\"n\":%u},",
+                 n);
         if (strncmp(at, row, strlen(row)) != 0)
             return false;
         at = strchr(at, '\n');

@@ -508,6 +508,37 @@ static void asks_the_producer_to_stop(void **state)
     close_hub();
 }
 
+/* The stream is gone at once; its producer hears of it all the same. */
+static void tells_a_producer_what_it_lost(void **state)
+{
+    sse__stream *s;
+
+    (void)state;
+    open_hub(NULL);
+    s = create("s", &boss, NULL);
+    sse__stream_lose(s, SSE_REASON_REMOVED);
+    assert_null(sse__hub_find(&hub, "s", 1));
+    assert_int_equal(take_stop(&boss), SSE_REASON_REMOVED);
+    assert_int_equal(take_stop(&boss), SSE_REASON_NONE);
+
+    s = create("s", &boss, NULL); /* had been asked to stop before */
+    OK(sse__stream_stop(s, SSE_REASON_REQUESTED));
+    sse__stream_lose(s, SSE_REASON_REMOVED);
+    assert_int_equal(take_stop(&boss), SSE_REASON_REMOVED);
+    assert_int_equal(take_stop(&boss), SSE_REASON_NONE);
+
+    s = create("s", NULL, NULL); /* nobody to tell */
+    sse__stream_lose(s, SSE_REASON_REMOVED);
+    s = create("s", &boss, NULL); /* nothing to stop */
+    OK(end_as(s, SSE_STATE_COMPLETED, "", ""));
+    sse__stream_lose(s, SSE_REASON_REMOVED);
+    assert_int_equal(take_stop(&boss), SSE_REASON_NONE);
+
+    s = create("s", &boss, NULL); /* never taken */
+    sse__stream_lose(s, SSE_REASON_REMOVED);
+    close_hub();
+}
+
 static void ends_it_after_the_grace(void **state)
 {
     sse_hub_options opts = {.size = sizeof(opts), .stop_grace_ms = 700};
@@ -910,6 +941,7 @@ int main(void)
         cmocka_unit_test(channels_have_no_end),
         cmocka_unit_test(stops_at_once_without_a_producer),
         cmocka_unit_test(asks_the_producer_to_stop),
+        cmocka_unit_test(tells_a_producer_what_it_lost),
         cmocka_unit_test(ends_it_after_the_grace),
         cmocka_unit_test(outlives_its_producer),
         cmocka_unit_test(frees_a_producing_port_with_its_readers),

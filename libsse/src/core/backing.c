@@ -70,6 +70,24 @@ void sse__backing_trim(sse__stream *s)
 
 /* ---- Mirrors -------------------------------------------------------------- */
 
+/* A reader that comes from another log begins with the oldest event. */
+bool sse__mirror_reaches(const sse__stream *s, const sse__cursor *cursor)
+{
+    const sse__log *log = &s->log;
+    uint32_t        tag;
+
+    if (cursor->kind == SSE__CURSOR_NEW)
+        return true;
+    if (cursor->kind == SSE__CURSOR_AFTER && cursor->seq >= log->next_seq)
+        return false;
+    if (s->backing->whole)
+        return true;
+    return cursor->kind == SSE__CURSOR_AFTER &&
+           cursor->seq + 1 >= log->first_seq &&
+           !(cursor->tagged && sse__log_get_tag(log, cursor->seq, &tag) &&
+             tag != cursor->tag);
+}
+
 /* The text of a JSON string behind what is in `text`; any other value as it
  * stands. */
 static int add_text(sse__buf *text, sse__json_slice value)

@@ -27,6 +27,8 @@ struct sse__backing {
     uint64_t     lost;       /* rows that left the log before it had them   */
     uint32_t     role;       /* an sse__role                                */
     uint32_t     idle_ms;    /* a mirror: stays so long without a reader    */
+    uint32_t     refs;       /* of the stream's: the engine's, for which no
+                              * mirror stays                                */
     bool         live;       /* a mirror: it is caught up, and follows      */
     bool         whole;      /* a mirror: the store has nothing older       */
     bool         described;  /* owner, kind and metadata are in the store   */
@@ -59,6 +61,10 @@ int sse__owner_move(sse__stream *s, uint64_t seq, uint32_t tag, bool tag_known,
                     bool fresh);
 
 /* ---- Mirrors -------------------------------------------------------------- */
+
+/* Whether its log has what a reader at `cursor` gets first. Not so for one that
+ * has seen an event which is not here yet. */
+bool sse__mirror_reaches(const sse__stream *s, const sse__cursor *cursor);
 
 /* Adds the row of event next_seq, as the store has it. One that cannot be read
  * becomes a gap event in its place, and returns 1. Otherwise SSE_OK, or

@@ -433,7 +433,7 @@ static void fire_life(sse__timer *t)
     int64_t      due = s->touched_ms + h->opts.stream_ttl_ms;
 
     if (s->state == SSE_STATE_ACTIVE && sse__stream_is_mirror(s)) {
-        if (s->subscriber_count > 0 || s->refs > 1) {
+        if (s->subscriber_count > 0 || s->refs > 1 + s->backing->refs) {
             sse__wheel_set(&h->wheel, t, h->mono_ms + s->backing->idle_ms);
             return;
         }

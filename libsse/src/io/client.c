@@ -14,7 +14,8 @@
 #define URL_BYTES 8192
 #define FLAGS \
     (SSE_CLIENT_ACK | SSE_CLIENT_COMMENTS | SSE_CLIENT_TOKEN | \
-     SSE_CLIENT_DECIDE | SSE_CLIENT_POLL | SSE_CLIENT_INSECURE)
+     SSE_CLIENT_DECIDE | SSE_CLIENT_POLL | SSE_CLIENT_INSECURE | \
+     SSE_CLIENT_IDENTITY)
 
 /* ---- Waking -------------------------------------------------------------- */
 
@@ -359,7 +360,7 @@ static sse__client_options to_core(const sse_client_options *o)
 {
     sse__client_options to = {
         .profile = o->profile,
-        .flags = o->flags & ~SSE_CLIENT_INSECURE,
+        .flags = o->flags & ~(SSE_CLIENT_INSECURE | SSE_CLIENT_IDENTITY),
         .retry_ms = o->retry_ms,
         .retry_floor_ms = o->retry_floor_ms,
         .retry_cap_ms = o->retry_cap_ms,

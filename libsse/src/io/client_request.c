@@ -208,7 +208,8 @@ static void set_connection(sse__fetch *f)
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
+    if (!(f->client->opts.flags & SSE_CLIENT_IDENTITY))
+        curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
     if (f->client->fresh_connect) {
         curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
         curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);

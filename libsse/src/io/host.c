@@ -231,6 +231,15 @@ static void unlock_and_wake(sse_hub *hub)
     pthread_mutex_unlock(&hub->lock);
 }
 
+/* What the hub's own thread did concerns the store, too. */
+static void ring_store(sse_hub *hub)
+{
+    if (!hub->store || hub->store->rung || sse__list_empty(&hub->core.dirty))
+        return;
+    hub->store->rung = true;
+    hub->store->ops->ring(hub->store);
+}
+
 void sse__hub_leave(sse_hub *hub)
 {
     if (hub->started && sse__wheel_next_ms(&hub->core.wheel) < hub->wakes_at_ms)
@@ -238,10 +247,7 @@ void sse__hub_leave(sse_hub *hub)
     if (hub->waiting > 0 && hub->core.progress)
         pthread_cond_broadcast(&hub->progress);
     hub->core.progress = false;
-    if (hub->store && !hub->store->rung && !sse__list_empty(&hub->core.dirty)) {
-        hub->store->rung = true;
-        hub->store->ops->ring(hub->store);
-    }
+    ring_store(hub);
     unlock_and_wake(hub);
 }
 
@@ -284,6 +290,7 @@ static void *run(void *arg)
         sse__hub_set_time(&hub->core, sse__clock_mono_ms(),
                           sse__clock_wall_ms());
         sse__hub_tick(&hub->core);
+        ring_store(hub);
         if (!sse__list_empty(&hub->core.wakes)) {
             unlock_and_wake(hub);
             pthread_mutex_lock(&hub->lock);

@@ -119,6 +119,9 @@ static void look_around(sse_loop *loop)
     sse__link *next;
 
     loop->stops_seen = stops;
+    if (stopped)
+        close_clients(loop); /* what they fed can still end in order */
+    sse__loop_turn(loop);
     for (sse__link *l = loop->servers.next; l != &loop->servers; l = next) {
         sse_server *s = SSE__OWNER(l, sse_server, link);
 
@@ -129,9 +132,6 @@ static void look_around(sse_loop *loop)
             sse__server_begin_close(s);
         sse__server_on_bell(s);
     }
-    if (stopped)
-        close_clients(loop);
-    sse__loop_turn(loop);
 }
 
 static void on_async(uv_async_t *async)

@@ -157,11 +157,7 @@ bool sse__store_covers(const sse__stream *s, const sse__cursor *cursor)
 
     if (!b || b->role == SSE__OWNER)
         return true;
-    if (!b->live)
-        return false;
-    return cursor->kind == SSE__CURSOR_NEW || b->whole ||
-           (cursor->kind == SSE__CURSOR_AFTER &&
-            cursor->seq + 1 >= s->log.first_seq);
+    return b->live && sse__mirror_reaches(s, cursor);
 }
 
 int sse__store_fetch(sse_hub *hub, const char *id, size_t id_len,
@@ -230,6 +226,8 @@ int sse__store_mirror(sse_hub *hub, const sse_stream_info *info, uint64_t seq,
     s->unread_policy = SSE_UNREAD_CONTINUE;
     s->log.base_known = tag_known;
     s->backing->idle_ms = hub->store->opts.idle_ms;
+    sse__wheel_set(&hub->core.wheel, &s->life,
+                   hub->core.mono_ms + s->backing->idle_ms);
     s->created_ms = info->created_ms;
     set_texts(s, info);
     s->backing->described = true;

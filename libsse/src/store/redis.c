@@ -64,13 +64,15 @@ static int is_up(sse__store *store, const char **why)
     sse__redis *r = sse__redis_of(store);
 
     *why = "";
-    if (r->commands_up && r->pushes_up && r->trouble[0] == '\0')
-        return 1;
-    if (r->commands_up && r->pushes_up)
+    if (!r->commands_up)
+        *why = r->commands_health.why;
+    else if (!r->pushes_up)
+        *why = r->pushes_health.why;
+    else if (r->trouble[0] != '\0')
         *why = r->trouble;
     else
-        *why = r->down;
-    return r->fatal ? -1 : 0;
+        return 1;
+    return r->commands_health.fatal || r->pushes_health.fatal ? -1 : 0;
 }
 
 /* ---- Operations ---- */
@@ -164,7 +166,7 @@ static int64_t due_ms(const sse__redis *r)
     due = earlier(due, sse__lease_due_ms(r));
     due = earlier(due, sse__guardian_due_ms(r));
     due = earlier(due, sse__tail_due_ms(r));
-    if (r->creates > 0 || !sse__list_empty(&r->jobs) ||
+    if (!sse__list_empty(&r->creating) || !sse__list_empty(&r->jobs) ||
         !sse__list_empty(&r->sent_jobs))
         due = earlier(due, r->jobs_ms);
     if (r->hold_ms > sse__redis_now(r))
@@ -196,6 +198,7 @@ static void close_links(sse__redis *r)
     sse__tail_close(r);
     sse__job_close(r);
     sse__writer_close(r);
+    sse__ended_close(r);
     sse__guardian_close(r);
     uv_close((uv_handle_t *)&r->timer, NULL);
     uv_close((uv_handle_t *)&r->bell, NULL);
@@ -270,10 +273,11 @@ static void ring(sse__store *store)
 
 /* ---- Links ---- */
 
-static void is_down(sse__redis *r, const char *why, bool fatal)
+static void set_down(sse__redis *r, sse__redis_health *health, const char *why,
+                     bool fatal)
 {
-    snprintf(r->down, sizeof(r->down), "%s", why);
-    r->fatal = fatal;
+    health->fatal = fatal;
+    snprintf(health->why, sizeof(health->why), "%s", why);
     sse__store_changed(&r->base);
 }
 
@@ -283,9 +287,9 @@ static void commands_up(void *user)
 
     sse__redis_enter(r);
     r->commands_up = r->was_up = true;
-    r->fatal = false;
-    r->hold_ms = 0;
+    r->commands_health.fatal = false;
     sse__store_changed(&r->base);
+    r->hold_ms = 0;
     sse__lease_link_up(r);
     sse__tail_commands_up(r);
     sse__redis_leave(r);
@@ -297,7 +301,7 @@ static void commands_down(void *user, const char *why, bool fatal)
 
     sse__redis_enter(r);
     r->commands_up = false;
-    is_down(r, why, fatal);
+    set_down(r, &r->commands_health, why, fatal);
     if (!r->closed) {
         sse__writer_link_down(r);
         sse__tail_commands_down(r);
@@ -312,7 +316,7 @@ static void pushes_up(void *user)
 
     sse__redis_enter(r);
     r->pushes_up = true;
-    r->fatal = false;
+    r->pushes_health.fatal = false;
     sse__store_changed(&r->base);
     if (!r->closed) {
         (void)sse__redis_subscribe(r->pushes, 1, &channel, NULL);
@@ -327,7 +331,7 @@ static void pushes_down(void *user, const char *why, bool fatal)
 
     sse__redis_enter(r);
     r->pushes_up = false;
-    is_down(r, why, fatal);
+    set_down(r, &r->pushes_health, why, fatal);
     if (!r->closed)
         sse__tail_link_down(r);
     sse__redis_leave(r);
@@ -508,6 +512,8 @@ static void init_state(sse__redis *r)
     sse__list_init(&r->all_writers);
     sse__list_init(&r->due);
     sse__list_init(&r->lingering);
+    sse__list_init(&r->creating);
+    sse__list_init(&r->ended);
     sse__map_init(&r->writers, (uint32_t)r->seed);
     sse__map_init(&r->claims, (uint32_t)(r->seed >> 8));
     sse__backoff_init(&r->backoff, HOLD_BASE_MS, HOLD_CAP_MS, HOLD_BASE_MS / 2);

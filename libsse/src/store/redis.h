@@ -38,8 +38,14 @@ typedef struct sse__redis_counters {
     uint64_t timeouts;                /* operations that got no answer      */
     uint64_t beats, stops_told;
     uint64_t claimed, settled;
-    uint64_t gaps, unreadable, reads; /* redis_tail.c                       */
+    uint64_t gaps, unreadable, reads, rows_read; /* redis_tail.c             */
 } sse__redis_counters;
+
+/* Why a link is not up. */
+typedef struct sse__redis_health {
+    bool fatal; /* it is refused, and will be                               */
+    char why[SSE__TROUBLE_BYTES];
+} sse__redis_health;
 
 typedef struct sse__redis {
     sse__store       base;
@@ -64,9 +70,9 @@ typedef struct sse__redis {
     sse__call call;            /* the one that is being put together        */
 
     uint64_t seed;
-    bool    commands_up, pushes_up, was_up;
-    bool    fatal;             /* it refuses us, as `down` says             */
-    char    down[SSE__TROUBLE_BYTES];
+    bool    commands_up, pushes_up;
+    bool    was_up;            /* so there is somebody to wait for          */
+    sse__redis_health commands_health, pushes_health;
     bool    closing;           /* nothing new; what is left is sent         */
     bool    closed;            /* the links are closing, or closed          */
     int64_t drain_by_ms;
@@ -79,12 +85,14 @@ typedef struct sse__redis {
     sse__link asked;           /* operations not looked at yet              */
     sse__link jobs;            /* sse__job: operations to be sent           */
     sse__link sent_jobs;       /* those that wait for a reply               */
-    uint32_t  creates;         /* operations that wait at a writer          */
+    sse__link creating;        /* writers whose registration is waited for  */
     int64_t   jobs_ms;         /* when their time is looked at              */
     sse__map  writers;         /* sse__writer by stream id                  */
     sse__link all_writers;
     sse__link due;             /* writers that have something to send       */
     sse__link lingering;       /* writers that let rows collect             */
+    uint32_t  busy;            /* writers with a command under way          */
+    sse__link ended;           /* sse__ended: streams that are stored whole */
     uint64_t  runs;            /* owner tokens given out                    */
     uint64_t  batches;         /* numbers of batches given out              */
     uint64_t  names;           /* of writers for one append                 */

@@ -143,19 +143,67 @@ void sse__lease_tick(sse__redis *r)
     if (now_ms < r->beat_ms || !r->commands_up)
         return;
     sse__writer_unpark(r);
+    sse__ended_tick(r);
     r->beat_ms =
         beat_all(r) ? now_ms + r->base.opts.lease_ms / 3 : now_ms + AGAIN_MS;
 }
 
 int64_t sse__lease_due_ms(const sse__redis *r)
 {
-    return r->commands_up && !sse__list_empty(&r->all_writers) ? r->beat_ms
-                                                               : INT64_MAX;
+    bool idle = sse__list_empty(&r->all_writers) && sse__list_empty(&r->ended);
+
+    return r->commands_up && !idle ? r->beat_ms : INT64_MAX;
 }
 
 void sse__lease_link_up(sse__redis *r)
 {
     r->beat_ms = sse__redis_now(r);
+}
+
+/* ---- Streams that have ended ---- */
+
+typedef struct ended {
+    sse__link    link;
+    sse__stream *stream; /* counted                                         */
+} ended;
+
+void sse__ended_add(sse__redis *r, sse__stream *s)
+{
+    ended *e = sse__malloc(sizeof(*e));
+
+    if (!e)
+        return; /* it goes with its time to live */
+    e->stream = s;
+    sse__stream_ref(s);
+    sse__list_add(&r->ended, &e->link);
+}
+
+static void free_ended(ended *e)
+{
+    sse__list_drop(&e->link);
+    sse__stream_unref(e->stream);
+    sse__free(e);
+}
+
+void sse__ended_tick(sse__redis *r)
+{
+    sse__link *next;
+
+    for (sse__link *l = r->ended.next; l != &r->ended; l = next) {
+        ended *e = SSE__OWNER(l, ended, link);
+
+        next = l->next;
+        if (!e->stream->gone && e->stream->refs > 2) /* ours and the hub's */
+            continue;
+        sse__stream_remove(e->stream);
+        free_ended(e);
+    }
+}
+
+void sse__ended_close(sse__redis *r)
+{
+    while (!sse__list_empty(&r->ended))
+        free_ended(SSE__OWNER(r->ended.next, ended, link));
 }
 
 /* ---- The control channel ---- */

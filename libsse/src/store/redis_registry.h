@@ -26,6 +26,13 @@ void    sse__lease_tick(sse__redis *r);
 int64_t sse__lease_due_ms(const sse__redis *r);
 void    sse__lease_link_up(sse__redis *r);
 
+/* This hub's own streams, ended and stored, make way for what the store says,
+ * since another hub may use their ids again: as soon as nobody here has them in
+ * hand. */
+void sse__ended_add(sse__redis *r, sse__stream *s);
+void sse__ended_tick(sse__redis *r);
+void sse__ended_close(sse__redis *r);
+
 /* A message on this node's control channel. */
 void sse__lease_told(sse__redis *r, const sse__redis_push *push);
 

@@ -78,7 +78,7 @@ typedef struct sse__tails {
     uint32_t   fetches;
     uint64_t   kept_bytes;
     sse__map   queues;     /* redis_shared.c: by stream id                   */
-    sse__link  all_queues;
+    sse__link  all_queues, ready_queues;
     uint32_t   queue_calls; /* replies that are due                          */
     uint64_t   queue_rows, queue_bytes;
     bool       closed;
@@ -165,7 +165,6 @@ int64_t sse__fetch_due_ms(const sse__tail *t);
 /* ---- redis_shared.c ---- */
 
 void sse__shared_pump(sse__redis *r);
-void sse__shared_fire(sse__timer *timer); /* set on the tails' wheel         */
 void sse__shared_close(sse__redis *r);
 
 #endif

@@ -6,6 +6,10 @@
 #include <string.h>
 
 #include "../core/alloc.h"
+#include "redis_registry.h"
+
+#define AGAIN_MS 100 /* when nothing could be sent */
+#define AT_ONCE 16u  /* writers in one hold of the lock */
 
 /* ---- Life ---- */
 
@@ -44,6 +48,7 @@ static sse__writer *writer_new(sse__redis *r, sse__stream *s)
     w->touched_ms = s->touched_ms;
     sse__list_init(&w->link);
     sse__list_init(&w->due);
+    sse__list_init(&w->creating);
     snprintf(w->token, sizeof(w->token), "%s.%llu", r->node,
              (unsigned long long)++r->runs);
     if (enter(r, w) < 0) {
@@ -51,7 +56,9 @@ static sse__writer *writer_new(sse__redis *r, sse__stream *s)
         return NULL;
     }
     sse__stream_ref(s);
-    if (!w->shared)
+    if (w->shared)
+        s->backing->refs++;
+    else
         s->backing->engine = w;
     return w;
 }
@@ -90,7 +97,7 @@ void sse__writer_answer(sse__writer *w, int rc)
     if (!op)
         return;
     w->create = NULL;
-    w->engine->creates--;
+    sse__list_drop(&w->creating);
     sse__op_finish(w->engine->base.hub, op, rc);
 }
 
@@ -98,11 +105,15 @@ static void free_if_done(sse__writer *w)
 {
     if (w->phase != SSE__WRITER_DONE || w->busy || w->pins > 0)
         return;
+    if (w->end_stored && !w->stream->gone && !w->engine->closed)
+        sse__ended_add(w->engine, w->stream);
     sse__writer_answer(w, SSE_OK);
     leave(w);
     sse__list_drop(&w->link);
     sse__list_drop(&w->due);
-    if (!w->shared)
+    if (w->shared)
+        w->stream->backing->refs--;
+    else
         w->stream->backing->engine = NULL;
     sse__stream_unref(w->stream);
     sse__free(w);
@@ -144,11 +155,6 @@ static void make_due(sse__writer *w)
         return;
     sse__list_drop(&w->due);
     sse__list_add(&w->engine->due, &w->due);
-}
-
-static bool owes_end(const sse__writer *w)
-{
-    return !w->shared && sse__writer_has_ended(w) && !w->end_stored;
 }
 
 /* Rows may collect for a while, but not an end, nor more than a batch. */
@@ -222,7 +228,7 @@ void sse__writer_create(sse__redis *r, sse__op *op)
         return;
     }
     w->create = op;
-    r->creates++;
+    sse__list_add(&r->creating, &w->creating);
     if (!w->shared && !r->commands_up)
         sse__writer_answer(w, SSE_OK);
     make_due(w);
@@ -253,14 +259,19 @@ void sse__writer_is_gone(sse__writer *w)
 void sse__writer_go_on(sse__writer *w)
 {
     w->busy = false;
+    w->engine->busy--;
     if (w->phase == SSE__WRITER_DONE)
         free_if_done(w);
     else
         make_due_later(w);
 }
 
+/* The lock is given away between a few of them: what is formed here is as much
+ * as a whole log. */
 void sse__writer_pump(sse__redis *r)
 {
+    uint32_t sent = 0;
+
     while (!sse__list_empty(&r->due) && sse__redis_room(r) > 0) {
         sse__writer *w = SSE__OWNER(r->due.next, sse__writer, due);
         int          rc;
@@ -268,32 +279,36 @@ void sse__writer_pump(sse__redis *r)
         sse__list_drop(&w->due);
         rc = sse__writer_step(w);
         w->busy = rc > 0;
+        r->busy += w->busy;
         if (rc < 0) {
             sse__list_add(&r->due, &w->due);
-            r->hold_ms = sse__redis_now(r) + 100;
+            r->hold_ms = sse__redis_now(r) + AGAIN_MS;
             return;
         }
         free_if_done(w);
+        if (++sent % AT_ONCE == 0) {
+            sse__hub_pause(r->base.hub);
+            sse__hub_go_on(r->base.hub);
+        }
     }
 }
 
 /* ---- Time ---- */
 
-static void tick_creates(sse__redis *r)
+static void tick_creating(sse__redis *r)
 {
     sse__link *next;
 
-    for (sse__link *l = r->all_writers.next;
-         r->creates > 0 && l != &r->all_writers; l = next) {
-        sse__writer *w = SSE__OWNER(l, sse__writer, link);
+    for (sse__link *l = r->creating.next; l != &r->creating; l = next) {
+        sse__writer *w = SSE__OWNER(l, sse__writer, creating);
 
         next = l->next;
-        if (!w->create || w->create->by_ms > sse__redis_now(r))
+        if (w->create->by_ms > sse__redis_now(r))
             continue;
         r->counters.timeouts++;
         sse__writer_answer(w, w->shared ? SSE_ERR_STORE : SSE_OK);
         if (w->shared)
-            is_gone_here(w);
+            set_done(w); /* should it be there, it will be an orphan */
     }
 }
 
@@ -309,7 +324,7 @@ void sse__writer_tick(sse__redis *r)
         make_due(w);
     }
     if (r->jobs_ms <= now_ms)
-        tick_creates(r);
+        tick_creating(r);
 }
 
 int64_t sse__writer_due_ms(const sse__redis *r)
@@ -321,10 +336,12 @@ int64_t sse__writer_due_ms(const sse__redis *r)
 
 void sse__writer_link_down(sse__redis *r)
 {
-    for (sse__link *l = r->all_writers.next;
-         r->creates > 0 && l != &r->all_writers; l = l->next) {
-        sse__writer *w = SSE__OWNER(l, sse__writer, link);
+    sse__link *next;
 
+    for (sse__link *l = r->creating.next; l != &r->creating; l = next) {
+        sse__writer *w = SSE__OWNER(l, sse__writer, creating);
+
+        next = l->next;
         if (!w->shared)
             sse__writer_answer(w, SSE_OK);
     }
@@ -343,18 +360,10 @@ bool sse__writer_beats(const sse__writer *w)
                (int64_t)r->base.hub->core.opts.stream_ttl_ms;
 }
 
-bool sse__writer_any_unsent(const sse__redis *r)
+bool sse__writer_any_unsent(sse__redis *r)
 {
-    for (const sse__link *l = r->all_writers.next; l != &r->all_writers;
-         l = l->next) {
-        const sse__writer *w = SSE__OWNER(l, sse__writer, link);
-
-        if (w->phase != SSE__WRITER_DONE && !w->shared && !w->parked &&
-            (w->busy || sse__writer_unsent(w) > 0 || owes_end(w) ||
-             w->phase == SSE__WRITER_REMOVE))
-            return true;
-    }
-    return false;
+    sse__list_splice(&r->due, &r->lingering);
+    return r->busy > 0 || !sse__list_empty(&r->due);
 }
 
 /* Those that wait for a reply are freed by it. */
@@ -375,14 +384,13 @@ void sse__writer_count(const sse__redis *r, uint64_t *rows, uint64_t *bytes)
          l = l->next) {
         const sse__writer *w = SSE__OWNER(l, sse__writer, link);
         const sse__rows   *kept = &sse__writer_backing(w)->rows;
-        uint64_t           seq = sse__writer_backing(w)->stored_seq + 1;
+        uint64_t           all = kept->next_seq - kept->first_seq;
+        uint64_t           waiting = w->shared ? 0 : sse__writer_unsent(w);
 
-        if (w->shared)
-            continue;
-        if (seq < kept->first_seq)
-            seq = kept->first_seq;
-        *rows += kept->next_seq - seq;
-        for (; seq < kept->next_seq; seq++)
-            *bytes += sse__rows_get(kept, seq)->len;
+        if (waiting > all)
+            waiting = all; /* the others are lost */
+        *rows += waiting;
+        if (waiting > 0)
+            *bytes += kept->bytes / all * waiting;
     }
 }

@@ -24,6 +24,7 @@ typedef struct sse__writer {
     sse__map_node node;  /* on the engine's writers: the oldest of its id   */
     sse__link     link;  /* on all_writers                                  */
     sse__link     due;   /* on due or lingering, or alone                   */
+    sse__link     creating; /* while somebody waits for the registration    */
     struct sse__writer *newer; /* of the same id: waits until this is done  */
     sse__redis   *engine;
     sse__stream  *stream; /* counted                                        */
@@ -86,8 +87,8 @@ bool sse__writer_beats(const sse__writer *w);
 /* Those whom Redis would not have are tried again. */
 void sse__writer_unpark(sse__redis *r);
 
-/* Whether any has something that Redis has not had. */
-bool sse__writer_any_unsent(const sse__redis *r);
+/* Whether any has something that Redis has not had, and might have. */
+bool sse__writer_any_unsent(sse__redis *r);
 void sse__writer_close(sse__redis *r);
 
 /* ---- Between redis_writer.c and redis_writer_send.c ---- */
@@ -121,7 +122,7 @@ void sse__writer_answer(sse__writer *w, int rc);
 
 /* ---- For the metrics ---- */
 
-/* Rows and bytes not stored yet, over all writers. */
+/* Rows, and about how many bytes, that are not stored yet. */
 void sse__writer_count(const sse__redis *r, uint64_t *rows, uint64_t *bytes);
 
 #endif

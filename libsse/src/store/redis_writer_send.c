@@ -128,6 +128,18 @@ static void exists_elsewhere(sse__writer *w)
     }
 }
 
+/* A key of another type stands there: its asker removes the stream, which must
+ * not take that key with it. */
+static void is_unfit(sse__writer *w)
+{
+    w->tried = false;
+    if (w->create)
+        w->phase = SSE__WRITER_DONE;
+    else
+        w->parked = true;
+    sse__writer_answer(w, SSE_ERR_STORE);
+}
+
 static void got_register(void *user, const redisReply *reply)
 {
     sse__writer *w = user;
@@ -146,8 +158,7 @@ static void got_register(void *user, const redisReply *reply)
     } else if (sse__reply_is(reply, "exists")) {
         exists_elsewhere(w);
     } else if (reply) {
-        w->parked = true;
-        sse__writer_answer(w, SSE_ERR_STORE);
+        is_unfit(w);
     }
     sse__writer_go_on(w);
 }

@@ -1,0 +1,694 @@
+/* SPDX-License-Identifier: MIT */
+/* store_tail_test.c - readers of streams that another hub writes. */
+#include "store_reader.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support.h"
+
+#define OK(call) assert_int_equal(call, SSE_OK)
+
+static redis_process redis;
+static sse_hub      *a, *b;
+
+static int start(void **state)
+{
+    (void)state;
+    redis_new(&redis, 0, "");
+    a = store_hub(&redis, NULL, NULL);
+    b = store_hub(&redis, NULL, NULL);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    sse_hub_free(a);
+    sse_hub_free(b);
+    redis_remove(&redis);
+    return 0;
+}
+
+static bool is_stored(sse_hub *hub)
+{
+    return store_metric(hub, "sse_store_waiting_events") == 0 &&
+           store_metric(hub, "sse_store_in_flight") == 0;
+}
+
+/* ---- Where a reader begins ---- */
+
+static void reads_from_the_start(void **state)
+{
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    reader      here, there;
+
+    (void)state;
+    store_append_many(s, 0, 20);
+    UNTIL(is_stored(a));
+    reader_open(&here, a, "s", "");
+    reader_open(&there, b, "s", "");
+    UNTIL(reader_count(&there) == 20);
+    store_append_many(s, 20, 20);
+    UNTIL(reader_count(&there) == 40);
+    OK(store_end(s, SSE_STATE_COMPLETED, "{}"));
+    UNTIL(reader_ended(&here) && reader_ended(&there));
+    assert_int_equal(there.reason, SSE_REASON_ENDED);
+    readers_agree(&here, &there);
+    reader_close(&here);
+    reader_close(&there);
+    sse_stream_free(s);
+}
+
+static void reads_from_the_middle(void **state)
+{
+    sse_stream  *s = store_stream(a, "s", NULL, 0);
+    reader       here, there;
+    sse_event_id id;
+
+    (void)state;
+    store_append_many(s, 0, 20);
+    OK(sse_stream_append(s, "mark", 4, "x", 1, &id));
+    store_append_many(s, 20, 20);
+    UNTIL(is_stored(a));
+    reader_open(&here, a, "s", id.text);
+    reader_open(&there, b, "s", id.text);
+    UNTIL(reader_count(&there) == 20);
+    store_append_many(s, 40, 1);
+    UNTIL(reader_count(&there) == 21);
+    readers_agree(&here, &there);
+    reader_close(&here);
+    reader_close(&there);
+    sse_stream_free(s);
+}
+
+static void reads_only_what_is_new(void **state)
+{
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    reader      there;
+
+    (void)state;
+    store_append_many(s, 0, 20);
+    UNTIL(is_stored(a));
+    reader_open(&there, b, "s", "$");
+    store_append_many(s, 20, 1);
+    UNTIL(reader_count(&there) == 1);
+    assert_true(reader_has(&there, "{\"n\":20}"));
+    reader_close(&there);
+    sse_stream_free(s);
+}
+
+static void reads_what_has_ended(void **state)
+{
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    reader      here, there;
+    char        last[40];
+
+    (void)state;
+    store_append_many(s, 0, 5);
+    OK(store_end(s, SSE_STATE_FAILED, "{\"why\":1}"));
+    UNTIL(store_number(&redis, "EXISTS sse:completion:s") == 1);
+    reader_open(&here, a, "s", "");
+    reader_open(&there, b, "s", "");
+    UNTIL(reader_ended(&here) && reader_ended(&there));
+    readers_agree(&here, &there);
+    assert_int_equal(reader_count(&there), 6);
+    reader_last_id(&there, last, sizeof(last));
+    reader_close(&there);
+    assert_int_equal(reader_try(&there, b, "s", last), SSE_ERR_ENDED);
+    reader_close(&there);
+    assert_int_equal(store_metric(b, "sse_store_subscriptions"), 0);
+    reader_close(&here);
+    sse_stream_free(s);
+}
+
+static void finds_nothing(void **state)
+{
+    reader r;
+
+    (void)state;
+    assert_int_equal(reader_try(&r, b, "none", ""), SSE_ERR_NOT_FOUND);
+    reader_close(&r);
+    assert_int_equal(reader_try(&r, b, "none", "5-00000000"),
+                     SSE_ERR_NOT_FOUND);
+    reader_close(&r);
+    assert_int_equal(store_metric(b, "sse_store_subscriptions"), 0);
+}
+
+static void knows_what_it_is(void **state)
+{
+    sse_stream            *s = store_stream(a, "s", NULL, 0), *t;
+    const sse_stream_info *info;
+
+    (void)state;
+    OK(sse_stream_set_owner(s, "ann", 3));
+    OK(sse_stream_set_kind(s, "chat", 4));
+    OK(sse_stream_set_metadata(s, "{\"a\":1}", 7));
+    UNTIL(is_stored(a));
+    OK(sse_stream_open(b, "s", 1, &t));
+    OK(sse_stream_get_info(t, &info));
+    assert_string_equal(info->owner, "ann");
+    assert_string_equal(info->kind, "chat");
+    assert_string_equal(info->metadata, "{\"a\":1}");
+    assert_true(info->created_ms > 1700000000000);
+    sse_stream_free(t);
+    sse_stream_free(s);
+}
+
+/* ---- How much is read ---- */
+
+static void reads_what_was_missed_only(void **state)
+{
+    sse_stream  *s = store_stream(a, "s", NULL, 0);
+    reader       near, far;
+    sse_event_id id, old;
+
+    (void)state;
+    for (int n = 0; n < 9900; n++)
+        OK(sse_stream_append(s, "token", 5, "0123456789", 10, &old));
+    for (int n = 0; n < 95; n++)
+        OK(sse_stream_append(s, "token", 5, "0123456789", 10, &id));
+    OK(sse_stream_append(s, "token", 5, "0123456789", 10, &id));
+    store_append_many(s, 0, 4);
+    UNTIL(is_stored(a));
+    reader_open(&near, b, "s", id.text);
+    UNTIL(reader_count(&near) == 4);
+    assert_in_range(store_metric(b, "sse_store_read_events_total"), 4, 10);
+    reader_open(&far, b, "s", old.text);
+    UNTIL(reader_count(&far) == 100);
+    assert_in_range(store_metric(b, "sse_store_read_events_total"), 100, 120);
+    reader_close(&near);
+    reader_close(&far);
+    sse_stream_free(s);
+}
+
+static void subscribes_once(void **state)
+{
+    enum { READERS = 1000 };
+    static sse_subscriber *subs[READERS];
+    sse_stream            *s = store_stream(a, "s", NULL, 0), *t;
+    sse_queue             *q;
+
+    (void)state;
+    store_append_many(s, 0, 3);
+    UNTIL(is_stored(a));
+    OK(sse_stream_open(b, "s", 1, &t));
+    OK(sse_queue_new(b, NULL, &q));
+    for (int i = 0; i < READERS; i++)
+        OK(sse_subscriber_new(t, q, "", 0, NULL, &subs[i]));
+    assert_string_equal(store_says(&redis, "PUBSUB NUMSUB sse:ch:s"),
+                        "sse:ch:s\n1");
+    assert_in_range(store_metric(b, "sse_store_reads_total"), 1, 4);
+    for (int i = 0; i < READERS; i++)
+        sse_subscriber_free(subs[i]);
+    sse_queue_free(q);
+    sse_stream_free(t);
+    sse_stream_free(s);
+}
+
+/* ---- What others write ---- */
+
+static void reads_rows_that_nobody_publishes(void **state)
+{
+    reader r;
+
+    (void)state;
+    redis_do(&redis, "HSET sse:stream:s streamId s streamType chat userId u "
+                     "startedAt 2026-01-01T00:00:00.000Z lastHeartbeat "
+                     "2026-01-01T00:00:00.000Z state active metadata {}");
+    redis_do(&redis, "RPUSH sse:events:s %s",
+             "{\"type\":\"token\",\"data\":1,\"ts\":5}");
+    reader_open(&r, b, "s", "");
+    UNTIL(reader_count(&r) == 1);
+    redis_do(&redis, "RPUSH sse:events:s %s",
+             "{\"type\":\"token\",\"data\":{\"x\":[]},\"ts\":6}");
+    UNTIL(reader_count(&r) == 2);
+    redis_do(&redis, "RPUSH sse:events:s %s", "no row");
+    redis_do(&redis, "RPUSH sse:events:s %s", "{\"type\":\"a\",\"data\":2}");
+    redis_do(&redis, "PUBLISH sse:ch:s %s", "");
+    UNTIL(reader_count(&r) == 3);
+    assert_true(reader_has(&r, "event: gap\ndata: {\"from\":3,\"to\":3,"
+                               "\"missed\":1,\"reason\":\"unreadable\"}"));
+    assert_int_equal(store_metric(b, "sse_store_unreadable_events_total"), 1);
+    redis_do(&redis, "HSET sse:completion:s streamId s terminalEventType done "
+                     "terminalEventData {\"ok\":1} completedAt "
+                     "2026-01-01T00:00:01.000Z");
+    redis_do(&redis, "HSET sse:stream:s state completed");
+    redis_do(&redis, "PUBLISH sse:ch:s %s", "");
+    UNTIL(reader_ended(&r));
+    assert_true(reader_has(&r, "event: done\ndata: {\"ok\":1}\n\n"));
+    reader_close(&r);
+}
+
+static void has_the_result_when_events_are_gone(void **state)
+{
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    reader      r;
+    char        last[40];
+
+    (void)state;
+    store_append_many(s, 0, 5);
+    reader_open(&r, a, "s", "");
+    OK(store_end(s, SSE_STATE_COMPLETED, "{\"usage\":[1,2]}"));
+    UNTIL(reader_ended(&r));
+    reader_last_id(&r, last, sizeof(last));
+    reader_close(&r);
+    UNTIL(store_number(&redis, "DEL sse:events:s") == 1 &&
+          store_number(&redis, "EXISTS sse:completion:s") == 1);
+    reader_open(&r, b, "s", "");
+    UNTIL(reader_ended(&r));
+    assert_true(reader_has(&r, "event: gap\ndata: {\"from\":1,\"to\":5,"));
+    assert_true(reader_has(&r, "event: completed\ndata: {\"usage\":[1,2]}"));
+    assert_true(reader_has(&r, last));
+    reader_close(&r);
+    sse_stream_free(s);
+}
+
+static void survives_keys_of_other_types(void **state)
+{
+    reader r, fine;
+
+    (void)state;
+    redis_do(&redis, "SET sse:events:x 1");
+    redis_do(&redis, "SET sse:stream:y 1");
+    redis_do(&redis, "HSET sse:meta:z a b");
+    redis_do(&redis, "RPUSH sse:completion:w a");
+    redis_do(&redis, "HSET sse:stream:h lastHeartbeat 1");
+    for (const char *id = "xyzw"; *id; id++) {
+        char name[2] = {*id, '\0'};
+
+        assert_int_equal(reader_try(&r, b, name, ""), SSE_ERR_STORE);
+        reader_close(&r);
+    }
+    assert_int_equal(reader_try(&r, b, "h", ""), SSE_ERR_NOT_FOUND);
+    reader_close(&r);
+    redis_do(&redis, "RPUSH sse:events:v {}");
+    reader_open(&fine, b, "v", "");
+    UNTIL(reader_has(&fine, "unreadable"));
+    redis_do(&redis, "DEL sse:events:v");
+    redis_do(&redis, "SET sse:events:v 1");
+    redis_do(&redis, "PUBLISH sse:ch:v %s", "");
+    redis_do(&redis, "PUBLISH sse:ch:v %s", "9 - \nxx");
+    redis_do(&redis, "PUBLISH sse:ch:v %s", "1 00000000");
+    redis_do(&redis, "DEL sse:events:v");
+    redis_do(&redis, "RPUSH sse:events:v {} %s", "{\"type\":\"back\"}");
+    UNTIL(reader_has(&fine, "event: back"));
+    reader_close(&fine);
+}
+
+/* ---- Joins and cuts ---- */
+
+typedef struct writer {
+    sse_stream *stream;
+    atomic_uint written;
+    unsigned    count;
+    unsigned    pause_us; /* now and then                                    */
+} writer;
+
+static void *write_all(void *arg)
+{
+    writer *w = arg;
+    char    data[64];
+
+    for (unsigned n = 0; n < w->count; n++) {
+        snprintf(data, sizeof(data), "{\"n\":%u}", n);
+        if (store_append(w->stream, data) < 0)
+            return arg;
+        atomic_store(&w->written, n + 1);
+        if (n % 8 == 7)
+            usleep(w->pause_us);
+    }
+    return NULL;
+}
+
+static void writer_start(writer *w, pthread_t *thread)
+{
+    assert_int_equal(pthread_create(thread, NULL, write_all, w), 0);
+}
+
+static void writer_join(pthread_t thread)
+{
+    void *failed;
+
+    pthread_join(thread, &failed);
+    assert_null(failed);
+}
+
+static void joins_under_load(void **state)
+{
+    enum { READERS = 40 };
+    static reader there[READERS];
+    sse_stream   *s = store_stream(a, "s", NULL, 0);
+    writer        w = {.stream = s, .count = 6000, .pause_us = 500};
+    reader        here;
+    pthread_t     thread;
+    unsigned      seed = 1;
+
+    (void)state;
+    reader_open(&here, a, "s", "");
+    writer_start(&w, &thread);
+    for (int i = 0; i < READERS; i++) {
+        usleep((unsigned)rand_r(&seed) % 8000);
+        reader_open(&there[i], b, "s", "");
+    }
+    writer_join(thread);
+    OK(store_end(s, SSE_STATE_COMPLETED, "{}"));
+    UNTIL(reader_ended(&here));
+    for (int i = 0; i < READERS; i++) {
+        UNTIL(reader_ended(&there[i]));
+        readers_agree(&here, &there[i]);
+        reader_close(&there[i]);
+    }
+    assert_int_equal(reader_count(&here), 6001);
+    assert_false(reader_has(&here, "event: gap"));
+    reader_close(&here);
+    sse_stream_free(s);
+}
+
+/* Mirrors come and go meanwhile, each reader where it left off. */
+static void comes_back_under_load(void **state)
+{
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    writer      w = {.stream = s, .count = 4000, .pause_us = 500};
+    reader      here, there, whole = {0};
+    pthread_t   thread;
+    char        last[40] = "";
+    unsigned    seed = 2;
+
+    (void)state;
+    whole.text = calloc(1, 1 << 20);
+    reader_open(&here, a, "s", "");
+    writer_start(&w, &thread);
+    do {
+        reader_open(&there, seed % 2 ? a : b, "s", last);
+        usleep((unsigned)rand_r(&seed) % 10000);
+        reader_drain(&there);
+        memcpy(whole.text + whole.len, there.text, there.len + 1);
+        whole.len += there.len;
+        if (there.len > 0)
+            reader_last_id(&there, last, sizeof(last));
+        reader_close(&there);
+        if (rand_r(&seed) % 4 == 0)
+            redis_do(&redis, "PUBLISH sse:ch:s removed"); /* a lie: starts anew */
+    } while (atomic_load(&w.written) < w.count);
+    writer_join(thread);
+    reader_open(&there, b, "s", last);
+    UNTIL((reader_drain(&there), reader_drain(&here),
+           here.len == whole.len + there.len));
+    strcat(whole.text, there.text);
+    assert_string_equal(whole.text, here.text);
+    reader_close(&there);
+    reader_close(&here);
+    free(whole.text);
+    sse_stream_free(s);
+}
+
+/* Whatever happens to Redis while `w` writes, all comes once and in order. */
+static void survive(void (*harm)(unsigned round), unsigned rounds)
+{
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    writer      w = {.stream = s, .count = 3000, .pause_us = 1000};
+    reader      here, there[3];
+    pthread_t   thread;
+
+    reader_open(&here, a, "s", "");
+    reader_open(&there[0], b, "s", "");
+    reader_open(&there[1], b, "s", "$");
+    writer_start(&w, &thread);
+    for (unsigned round = 0; round < rounds; round++) {
+        unsigned at = w.count / (rounds + 1) * (round + 1);
+
+        UNTIL(atomic_load(&w.written) >= at);
+        harm(round);
+    }
+    writer_join(thread);
+    OK(store_end(s, SSE_STATE_COMPLETED, "{}"));
+    reader_open(&there[2], b, "s", "");
+    UNTIL(reader_ended(&here));
+    for (int i = 0; i < 3; i++) {
+        UNTIL(reader_ended(&there[i]));
+        readers_agree(&here, &there[i]);
+        reader_close(&there[i]);
+    }
+    reader_close(&here);
+    sse_stream_free(s);
+}
+
+static void kill_links(unsigned round)
+{
+    if (round % 2)
+        redis_do(&redis, "CLIENT KILL TYPE pubsub");
+    else
+        redis_do(&redis, "CLIENT KILL TYPE normal SKIPME yes");
+}
+
+static void survives_cut_links(void **state)
+{
+    (void)state;
+    survive(kill_links, 12);
+    assert_true(store_metric(b, "sse_store_disconnects_total{link=\""
+                                "subscriptions\"}") >= 6);
+}
+
+static void flush_scripts(unsigned round)
+{
+    (void)round;
+    redis_do(&redis, "SCRIPT FLUSH");
+}
+
+static void survives_forgotten_scripts(void **state)
+{
+    (void)state;
+    survive(flush_scripts, 5);
+}
+
+static void hang(unsigned round)
+{
+    (void)round;
+    redis_pause(&redis);
+    usleep(1500000); /* longer than links wait */
+    redis_resume(&redis);
+}
+
+static void survives_silence(void **state)
+{
+    (void)state;
+    survive(hang, 1);
+}
+
+/* What is lost is restored by its owner. */
+static void restart(unsigned round)
+{
+    (void)round;
+    redis_kill(&redis);
+    redis_start(&redis);
+}
+
+static void survives_empty_restarts(void **state)
+{
+    (void)state;
+    survive(restart, 3);
+}
+
+static void flush_all(unsigned round)
+{
+    (void)round;
+    redis_do(&redis, "FLUSHALL");
+}
+
+static void survives_flushes(void **state)
+{
+    (void)state;
+    survive(flush_all, 3);
+}
+
+/* Nobody restores what a stream lost that anybody writes. */
+static void announces_what_is_lost(void **state)
+{
+    sse_stream *s = store_stream(a, "s", NULL, SSE_STREAM_SHARED);
+    reader      r;
+
+    (void)state;
+    store_append_many(s, 0, 10);
+    reader_open(&r, b, "s", "");
+    UNTIL(reader_count(&r) == 10);
+    redis_do(&redis, "FLUSHALL");
+    redis_do(&redis, "HSET sse:stream:s streamId s state active");
+    store_append_many(s, 100, 3);
+    UNTIL(reader_has(&r, "{\"n\":102}"));
+    assert_true(reader_has(&r, "\"missed\":null,\"reason\":\"diverged\""));
+    assert_int_equal(reader_count(&r), 13);
+    reader_close(&r);
+    sse_stream_free(s);
+}
+
+static void hears_of_a_removal(void **state)
+{
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    reader      r;
+
+    (void)state;
+    store_append_many(s, 0, 3);
+    UNTIL(is_stored(a));
+    reader_open(&r, b, "s", "");
+    UNTIL(reader_count(&r) == 3);
+    OK(sse_hub_remove(a, "s", 1));
+    UNTIL(reader_ended(&r));
+    assert_int_equal(r.reason, SSE_REASON_REMOVED);
+    reader_close(&r);
+    assert_int_equal(reader_try(&r, b, "s", ""), SSE_ERR_NOT_FOUND);
+    reader_close(&r);
+    UNTIL(store_metric(b, "sse_store_subscriptions") == 0);
+    sse_stream_free(s);
+}
+
+/* An id that has ended lives again, on the other hub. */
+static void follows_a_new_life(void **state)
+{
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    reader      r;
+
+    (void)state;
+    store_append_many(s, 0, 3);
+    OK(store_end(s, SSE_STATE_COMPLETED, "{}"));
+    UNTIL(store_number(&redis, "EXISTS sse:completion:s") == 1);
+    reader_open(&r, b, "s", "");
+    UNTIL(reader_ended(&r));
+    reader_close(&r);
+    sse_stream_free(s);
+    s = store_stream(a, "s", NULL, 0);
+    store_append_many(s, 50, 2);
+    UNTIL(is_stored(a));
+    reader_open(&r, b, "s", "");
+    UNTIL(reader_count(&r) == 2);
+    assert_true(reader_has(&r, "{\"n\":51}"));
+    assert_false(reader_has(&r, "{\"n\":2}"));
+    reader_close(&r);
+    sse_stream_free(s);
+}
+
+static void lets_go_of_what_nobody_reads(void **state)
+{
+    sse_store_options opts = {.size = sizeof(opts), .idle_ms = 100};
+    sse_hub          *c = store_hub(&redis, NULL, &opts);
+    sse_stream       *s = store_stream(a, "s", NULL, 0);
+    reader            r;
+
+    (void)state;
+    reader_open(&r, c, "s", "");
+    store_append_many(s, 0, 3);
+    UNTIL(reader_count(&r) == 3);
+    assert_int_equal(store_metric(c, "sse_store_subscriptions"), 1);
+    reader_close(&r);
+    UNTIL(store_metric(c, "sse_store_subscriptions") == 0);
+    UNTIL(store_number(&redis, "PUBSUB NUMSUB sse:ch:s") == 0 &&
+          strcmp(store_says(&redis, "PUBSUB NUMSUB sse:ch:s"),
+                 "sse:ch:s\n0") == 0);
+    reader_open(&r, c, "s", "");
+    UNTIL(reader_count(&r) == 3);
+    reader_close(&r);
+    sse_hub_free(c);
+    sse_stream_free(s);
+}
+
+/* With Redis away, what is here can be read. */
+static void serves_what_is_here(void **state)
+{
+    sse_store_options opts = {.size = sizeof(opts), .command_ms = 500};
+    sse_hub          *c = store_hub(&redis, NULL, &opts);
+    sse_stream       *s = store_stream(a, "s", NULL, 0);
+    reader            r, late, none;
+
+    (void)state;
+    store_append_many(s, 0, 3);
+    UNTIL(is_stored(a));
+    reader_open(&r, c, "s", "");
+    UNTIL(reader_count(&r) == 3);
+    redis_kill(&redis);
+    UNTIL(store_metric(c, "sse_store_up") == 0);
+    reader_open(&late, c, "s", "");
+    UNTIL(reader_count(&late) == 3);
+    assert_int_equal(reader_try(&none, c, "t", ""), SSE_ERR_STORE);
+    reader_close(&none);
+    redis_start(&redis);
+    store_append_many(s, 3, 2);
+    UNTIL(reader_count(&late) == 5 && reader_count(&r) == 5);
+    readers_agree(&r, &late);
+    reader_close(&r);
+    reader_close(&late);
+    sse_hub_free(c);
+    sse_stream_free(s);
+}
+
+/* Events larger than a page's bytes, and older pages that these cut short. */
+static void reads_large_events(void **state)
+{
+    enum { LARGE = 300000 };
+    sse_hub_options opts = {.size = sizeof(opts), .log_bytes = 64 << 20};
+    sse_hub        *c = store_hub(&redis, &opts, NULL);
+    sse_hub        *d = store_hub(&redis, &opts, NULL);
+    sse_stream     *s = store_stream(c, "s", NULL, 0);
+    char           *data = malloc(LARGE);
+    reader          here, near, far;
+
+    (void)state;
+    assert_non_null(data);
+    for (int n = 0; n < 60; n++) {
+        memset(data, 'a' + n % 26, LARGE);
+        OK(sse_stream_append(s, "", 0, data, LARGE, NULL));
+    }
+    UNTIL(is_stored(c));
+    reader_open(&near, d, "s", "58");
+    UNTIL(reader_count(&near) == 2);
+    reader_open(&far, d, "s", "");
+    reader_open(&here, c, "s", "");
+    readers_agree(&here, &far);
+    assert_int_equal(reader_count(&far), 60);
+    reader_close(&near);
+    reader_close(&far);
+    reader_close(&here);
+    free(data);
+    sse_stream_free(s);
+    sse_hub_free(c);
+    sse_hub_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(reads_from_the_start, start, stop),
+        cmocka_unit_test_setup_teardown(reads_from_the_middle, start, stop),
+        cmocka_unit_test_setup_teardown(reads_only_what_is_new, start, stop),
+        cmocka_unit_test_setup_teardown(reads_what_has_ended, start, stop),
+        cmocka_unit_test_setup_teardown(finds_nothing, start, stop),
+        cmocka_unit_test_setup_teardown(knows_what_it_is, start, stop),
+        cmocka_unit_test_setup_teardown(reads_what_was_missed_only, start,
+                                        stop),
+        cmocka_unit_test_setup_teardown(subscribes_once, start, stop),
+        cmocka_unit_test_setup_teardown(reads_rows_that_nobody_publishes,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(has_the_result_when_events_are_gone,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(survives_keys_of_other_types, start,
+                                        stop),
+        cmocka_unit_test_setup_teardown(joins_under_load, start, stop),
+        cmocka_unit_test_setup_teardown(comes_back_under_load, start, stop),
+        cmocka_unit_test_setup_teardown(survives_cut_links, start, stop),
+        cmocka_unit_test_setup_teardown(survives_forgotten_scripts, start, stop),
+        cmocka_unit_test_setup_teardown(survives_silence, start, stop),
+        cmocka_unit_test_setup_teardown(survives_empty_restarts, start, stop),
+        cmocka_unit_test_setup_teardown(survives_flushes, start, stop),
+        cmocka_unit_test_setup_teardown(announces_what_is_lost, start, stop),
+        cmocka_unit_test_setup_teardown(hears_of_a_removal, start, stop),
+        cmocka_unit_test_setup_teardown(follows_a_new_life, start, stop),
+        cmocka_unit_test_setup_teardown(lets_go_of_what_nobody_reads, start, stop),
+        cmocka_unit_test_setup_teardown(serves_what_is_here, start, stop),
+        cmocka_unit_test_setup_teardown(reads_large_events, start, stop),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
