@@ -22,6 +22,7 @@ class Reading:
     shape: str
     framing: str
     count: int
+    bounded: bool = True
 
 
 @dataclass
@@ -42,13 +43,17 @@ def readings(quick):
         Reading('oai, at full speed', 'oai', 'large', count),
         Reading('tok, a chunk for each', 'tok', 'each', count),
         Reading('oai, a chunk for each', 'oai', 'each', count),
-        Reading('tok, 10 000 a second', 'tok', '10000', 10_000 * seconds),
+        Reading('tok, 10 000 a second', 'tok', '10000', 10_000 * seconds,
+                bounded=False),
     ]
 
 
 def reading_line(reading):
-    return Line('14', f'CPU µs per event, {reading.what}', None,
-                [at_most(0.7, 'node')], [at_most(0.4, 'node')], digits=3)
+    line = Line('14', f'CPU µs per event, {reading.what}', None, digits=3)
+    if reading.bounded:
+        line.must = [at_most(0.7, 'node')]
+        line.goal = [at_most(0.4, 'node')]
+    return line
 
 
 def milliseconds(name):

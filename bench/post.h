@@ -41,8 +41,7 @@ static inline void post_new(int fd, unsigned stream)
 {
     char body[64];
 
-    post(fd, "", body,
-         (size_t)sprintf(body, "{\"streamId\":\"b%u\"}", stream));
+    post(fd, "", body, (size_t)sprintf(body, "{\"streamId\":\"b%u\"}", stream));
 }
 
 static inline void post_event(int fd, unsigned stream, uint32_t seq)

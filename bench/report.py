@@ -11,8 +11,8 @@ from statistics import median
 
 BEGIN = '<!-- results: written by bench/report.py -->'
 END = '<!-- end of results -->'
-TABLES = {'lines': ('raw', 'nchan'), 'client': ('node', 'fetch')}
-LEFT = {1, 7, 8, 9, 10}  # the columns of words
+TABLES = {'lines': ('raw', 'nchan'), 'client': ('node', 'fetch'),
+          'store': ('rpush', 'seed', 'evalsha')}
 
 
 def values(line, server):
@@ -81,10 +81,15 @@ def tables(results):
             for name, peers in TABLES.items() if results.get(name)]
 
 
+def is_left(table, column):
+    """The columns of words: what is measured, and the four of the bounds."""
+    return column == 1 or column >= len(table[0]) - 4
+
+
 def table_as_text(table):
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return [''] + ['  '.join(
-        cell.ljust(width) if i in LEFT else cell.rjust(width)
+        cell.ljust(width) if is_left(table, i) else cell.rjust(width)
         for i, (cell, width) in enumerate(zip(row, widths))).rstrip()
         for row in table]
 
@@ -92,7 +97,7 @@ def table_as_text(table):
 def table_as_markdown(table):
     names, *rest = table
     return (['', '| ' + ' | '.join(names) + ' |',
-             '|---|---' + '|--:' * 5 + '|---' * 4 + '|']
+             '|---|---' + '|--:' * (len(names) - 6) + '|---' * 4 + '|']
             + ['| ' + ' | '.join(row) + ' |' for row in rest])
 
 

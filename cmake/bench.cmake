@@ -9,3 +9,4 @@ foreach(source IN LISTS bench_sources)
     set_target_properties(${name} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
 endforeach()
+target_link_libraries(store_peer PRIVATE PkgConfig::HIREDIS)

@@ -23,6 +23,8 @@ Entry = list[str | None]
 
 
 class StreamReader:
+    not_yet = (404,)  # it is not created yet
+
     def __init__(self, task: dict[str, Any], stream: str) -> None:
         self.task = task
         self.stream = stream
@@ -36,10 +38,13 @@ class StreamReader:
             if self.task["pause_s"]:  # a slow reader
                 await asyncio.sleep(self.random.random() * self.task["pause_s"])
 
+    def server(self) -> str:
+        return self.task["base_url"]
+
     async def attempt(self) -> bool:
         """Whether the stream is over."""
         try:
-            peer = await Peer.connect(self.task["base_url"])
+            peer = await Peer.connect(self.server())
         except ConnectionError:
             await asyncio.sleep(0.02)  # no server at the moment
             return False
@@ -54,7 +59,7 @@ class StreamReader:
         self.forget_last_gap()
         query, headers = self.place_of_cursor()
         head = await peer.subscribe(path_of(self.stream) + query, headers)
-        if head.status == 404:  # it is not created yet
+        if head.status in self.not_yet:
             await asyncio.sleep(0.02)
             return False
         if head.status == 204:

@@ -92,6 +92,11 @@ class RedisServer:
         self.process.kill()
         self.process.wait()
 
+    def wait(self) -> None:
+        """Until it has ended by itself."""
+        assert self.process
+        self.process.wait(START_S)
+
     def restart(self, with_data: bool) -> None:
         """Killed and started, with all of its data or with none."""
         if with_data:

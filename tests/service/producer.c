@@ -11,6 +11,7 @@
  *     --lease-ms N, --sweep-ms N
  *     --judge STATE    of orphans: active, completed or failed
  *     --ignore-stops 1 goes on although it was told to stop
+ *     --grace-ms N     until its hub ends the stream in its place
  *
  * What happens is told on standard output, a JSON object a line: {"what",
  * "stream"} and "id", "data", "reason", "rc" where there is one. The words are
@@ -40,6 +41,7 @@ typedef struct product {
 static const char *store = "memory:", *name = "p", *user = "", *judge;
 static uint32_t    streams = 1, events, rate = 10, ignore_stops;
 
+static sse_hub_options   hub_opts = {.size = sizeof(hub_opts)};
 static sse_store_options store_opts = {.size = sizeof(store_opts)};
 
 static sse_hub   *hub;
@@ -63,6 +65,7 @@ static const struct option {
     {"--rate", NULL, &rate},
     {"--lease-ms", NULL, &store_opts.lease_ms},
     {"--sweep-ms", NULL, &store_opts.sweep_ms},
+    {"--grace-ms", NULL, &hub_opts.stop_grace_ms},
     {"--ignore-stops", NULL, &ignore_stops},
 };
 
@@ -286,7 +289,7 @@ int main(int argc, char **argv)
         set_option(argv[i], argv[i + 1]);
     products = calloc(streams + 1, sizeof(*products));
     must(products ? SSE_OK : SSE_ERR_NOMEM, "memory");
-    must(sse_hub_new(NULL, &hub), "hub");
+    must(sse_hub_new(&hub_opts, &hub), "hub");
     must(sse_hub_set_store(hub, store, strlen(store), &store_opts), "store");
     must(sse_queue_new(hub, NULL, &queue), "queue");
     if (judge)

@@ -10,10 +10,9 @@
 
 int reader_try(reader *r, sse_hub *hub, const char *id, const char *cursor)
 {
-    sse_subscriber_options opts = {.size = sizeof(opts),
-                                   .heartbeat_ms = SSE_NEVER,
-                                   .retry_ms = SSE_NEVER};
-    int                    rc;
+    sse_subscriber_options opts = {
+        .size = sizeof(opts), .heartbeat_ms = SSE_NEVER, .retry_ms = SSE_NEVER};
+    int rc;
 
     *r = (reader){.hub = hub};
     r->text = calloc(1, r->cap = 4096);

@@ -397,6 +397,40 @@ static void is_fenced(void **state)
     sse_hub_free(b);
 }
 
+#define OTHERS 4
+
+/* While Redis is away nobody can give life signs: those who live are no orphans
+ * when it is back with old data, whoever finds it first. */
+static void is_no_orphan_after_an_outage(void **state)
+{
+    sse_store_options opts = {
+        .size = sizeof(opts), .lease_ms = 200, .sweep_ms = 100};
+    sse_hub    *hub = store_hub(&redis, NULL, &opts), *others[OTHERS];
+    sse_stream *s = store_stream(hub, "s", NULL, 0);
+
+    (void)state;
+    for (int i = 0; i < OTHERS; i++)
+        others[i] = store_hub(&redis, NULL, &opts);
+    store_append_many(s, 0, 3);
+    UNTIL(is_stored(hub));
+    redis_do(&redis, "SAVE");
+    redis_kill(&redis);
+    usleep(500000); /* two leases: time itself is what is tested */
+    redis_start(&redis);
+    UNTIL(store_metric(hub, "sse_store_up") == 1);
+    for (int i = 0; i < OTHERS; i++)
+        UNTIL(store_metric(others[i], "sse_store_up") == 1);
+    store_append_many(s, 3, 3);
+    UNTIL(is_stored(hub));
+    assert_true(store_holds(&redis, "s", 0, 6));
+    assert_string_equal(store_says(&redis, "HGET sse:stream:s state"),
+                        "active");
+    sse_stream_free(s);
+    sse_hub_free(hub);
+    for (int i = 0; i < OTHERS; i++)
+        sse_hub_free(others[i]);
+}
+
 /* ---- Under fire ---- */
 
 #define STREAMS 8u
@@ -517,6 +551,7 @@ int main(void)
         TEST(leaves_others_in_peace),
         TEST(takes_others_rows_into_account),
         TEST(is_fenced),
+        TEST(is_no_orphan_after_an_outage),
         TEST(loses_and_doubles_nothing),
         TEST(sends_a_batch_again),
     };

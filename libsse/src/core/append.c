@@ -27,6 +27,32 @@ static int64_t event_ms(const sse__stream *s)
     return s->hub->wall_ms > s->after_ms ? s->hub->wall_ms : s->after_ms + 1;
 }
 
+static size_t count_lines(const char *data, size_t len)
+{
+    size_t lines = 1;
+
+    for (size_t i = 0; i < len; i++)
+        lines += data[i] == '\n' ||
+                 (data[i] == '\r' && !(i + 1 < len && data[i + 1] == '\n'));
+    return lines;
+}
+
+/* What the event will take in the log. Its tag is not known yet, but every
+ * tag is as long. */
+static size_t wire_bytes(const sse__hub *h, const sse__new_event *e,
+                         uint64_t seq)
+{
+    size_t       lines = count_lines(e->data, e->data_len);
+    size_t       breaks = 0;
+    sse_event_id id;
+
+    sse__id_make(&id, seq, 0, h->opts.id_format);
+    for (size_t i = 0; i + 1 < e->data_len; i++)
+        breaks += e->data[i] == '\r' && e->data[i + 1] == '\n';
+    return 5 + id.text_len + (e->type_len ? 8 + e->type_len : 0) + 6 * lines +
+           e->data_len - breaks + 2;
+}
+
 /* Puts an event's row into the hub's scratch, and gives its tag. */
 static int form_row(sse__hub *h, const sse__new_event *e, int64_t ms,
                     uint32_t *tag)
@@ -46,6 +72,8 @@ int sse__row_make(sse__hub *h, const sse__new_event *event, sse__row **out)
     uint32_t tag;
     int      rc = check_event(h, event);
 
+    if (rc == SSE_OK && wire_bytes(h, event, 1) > h->opts.log_bytes)
+        rc = SSE_ERR_TOO_BIG;
     if (rc == SSE_OK)
         rc = form_row(h, event, h->wall_ms, &tag);
     if (rc < 0)
@@ -262,32 +290,6 @@ static uint64_t find_slowest(const sse__stream *s)
     return slowest;
 }
 
-static size_t count_lines(const char *data, size_t len)
-{
-    size_t lines = 1;
-
-    for (size_t i = 0; i < len; i++)
-        lines += data[i] == '\n' ||
-                 (data[i] == '\r' && !(i + 1 < len && data[i + 1] == '\n'));
-    return lines;
-}
-
-/* What the event will take in the log. Its tag is not known yet, but every
- * tag is as long. */
-static size_t wire_bytes(const sse__stream *s, const sse__new_event *e,
-                         uint64_t seq)
-{
-    size_t       lines = count_lines(e->data, e->data_len);
-    size_t       breaks = 0;
-    sse_event_id id;
-
-    sse__id_make(&id, seq, 0, s->hub->opts.id_format);
-    for (size_t i = 0; i + 1 < e->data_len; i++)
-        breaks += e->data[i] == '\r' && e->data[i + 1] == '\n';
-    return 5 + id.text_len + (e->type_len ? 8 + e->type_len : 0) + 6 * lines +
-           e->data_len - breaks + 2;
-}
-
 bool sse__stream_must_wait(sse__stream *s, const sse__new_event *events,
                            size_t count)
 {
@@ -298,7 +300,7 @@ bool sse__stream_must_wait(sse__stream *s, const sse__new_event *events,
         s->stop_reason != SSE_REASON_NONE || sse__stream_check_open(s) < 0)
         return false;
     for (size_t i = 0; i < count; i++)
-        bytes += wire_bytes(s, &events[i], s->log.next_seq + i);
+        bytes += wire_bytes(s->hub, &events[i], s->log.next_seq + i);
     first = sse__log_first_after(&s->log, (uint32_t)count, bytes);
     if (first == s->log.first_seq || first <= s->slowest_seq)
         return false;

@@ -82,10 +82,10 @@ bool sse__mirror_reaches(const sse__stream *s, const sse__cursor *cursor)
         return false;
     if (s->backing->whole)
         return true;
-    return cursor->kind == SSE__CURSOR_AFTER &&
-           cursor->seq + 1 >= log->first_seq &&
-           !(cursor->tagged && sse__log_get_tag(log, cursor->seq, &tag) &&
-             tag != cursor->tag);
+    if (cursor->kind != SSE__CURSOR_AFTER || cursor->seq + 1 < log->first_seq)
+        return false;
+    return !cursor->tagged ||
+           (sse__log_get_tag(log, cursor->seq, &tag) && tag == cursor->tag);
 }
 
 /* The text of a JSON string behind what is in `text`; any other value as it

@@ -253,6 +253,7 @@ struct sse__client {
     uint64_t            random;
     sse__backoff        backoff;
     sse__buf            end_types; /* each with a NUL                       */
+    uint64_t            end_lens;  /* a bit for each length among them      */
     bool                own_end_types;
 
     int64_t  now_ms;
@@ -336,6 +337,12 @@ void sse__client_fail(sse__client *c, sse_cause why); /* its body is no good */
 void sse__client_renewal_failed(sse__client *c, sse_cause why, uint32_t status);
 
 /* ---- client_make.c ------------------------------------------------------- */
+
+/* In `end_lens`. Few events have a type as long as one that ends a stream. */
+static inline uint64_t sse__client_length_bit(size_t len)
+{
+    return UINT64_C(1) << (len < 63 ? len : 63);
+}
 
 void sse__client_set_retry(sse__client *c, int64_t ms);
 

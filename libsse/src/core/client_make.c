@@ -59,6 +59,9 @@ static int add_standard_types(sse__client *c)
 
     if (c->o.profile == SSE_PROFILE_STRICT)
         return SSE_OK;
+    for (const char *at = types; at < types + sizeof(types);
+         at += strlen(at) + 1)
+        c->end_lens |= sse__client_length_bit(strlen(at));
     return sse__buf_add(&c->end_types, types, sizeof(types));
 }
 
@@ -133,12 +136,16 @@ int sse__client_add_end_type(sse__client *c, const char *type, size_t len)
     if (len == 0) {
         c->own_end_types = true;
         c->end_types.len = 0;
+        c->end_lens = 0;
         return SSE_OK;
     }
     rc = sse__buf_reserve(&c->end_types, len + 1);
     if (rc < 0)
         return rc;
+    if (!c->own_end_types)
+        c->end_lens = 0;
     c->own_end_types = true;
+    c->end_lens |= sse__client_length_bit(len);
     c->end_types.len = old_len;
     rc = sse__buf_add(&c->end_types, type, len);
     return rc < 0 ? rc : sse__buf_add(&c->end_types, "", 1);

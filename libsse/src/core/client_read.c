@@ -16,7 +16,8 @@ static const char NO_ID[] = "\001no id";
 
 typedef enum look { DELIVER, SKIP, TELL_GAP } look;
 
-static bool is_text(const char *text, size_t len, const char *other)
+/* Inline, as the length of a literal is then known. */
+static inline bool is_text(const char *text, size_t len, const char *other)
 {
     return len == strlen(other) && memcmp(text, other, len) == 0;
 }
@@ -211,6 +212,8 @@ static bool is_end(const sse__client *c, const sse_item *e)
 {
     const char *at = c->end_types.data, *end = at + c->end_types.len;
 
+    if (!(c->end_lens & sse__client_length_bit(e->type_len)))
+        at = end;
     for (; at < end; at += strlen(at) + 1)
         if (is_text(e->type, e->type_len, at))
             return true;
@@ -223,7 +226,9 @@ static int deliver(sse__client *c, const sse_item *e)
 {
     bool inherits = is_no_id(e->id, e->id_len);
 
-    c->item = (sse__client_item){.kind = SSE__TOLD_EVENT, .event = *e};
+    memset(&c->item, 0, offsetof(sse__client_item, event));
+    c->item.kind = SSE__TOLD_EVENT;
+    c->item.event = *e;
     if (!inherits)
         (void)sse__client_keep_id(c, e->id, e->id_len);
     c->item.event.id = c->last_id.len > 0 ? c->last_id.data : "";

@@ -151,6 +151,15 @@ static int add_created(sse_request *r, sse__buf *out, const sse__stream *s)
     return add_state(out, s);
 }
 
+/* The store did not take it. */
+static void forget(sse_hub *hub, sse__stream *s)
+{
+    if (sse__hub_enter(hub) < 0)
+        return;
+    sse__stream_remove(s);
+    sse__hub_leave(hub);
+}
+
 static void answer_created(sse_request *r, sse__op *op)
 {
     sse__buf *out = &r->conn->server->scratch;
@@ -158,6 +167,8 @@ static void answer_created(sse_request *r, sse__op *op)
 
     if (rc == SSE_OK)
         rc = add_created(r, out, op->stream);
+    else
+        forget(r->conn->server->hub, op->stream);
     if (rc < 0)
         sse__respond_err(r, rc);
     else

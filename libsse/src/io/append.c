@@ -332,6 +332,7 @@ static void answer_stored(sse_request *r, sse__op *op)
         sse__free(b.ids);
         return;
     }
+    sse__op_count(r->conn->server->hub, op);
     for (size_t i = 0; i < b.count; i++)
         sse__id_make(&b.ids[i], op->seq + i, op->rows[i]->tag, format);
     if (op->state != SSE_STATE_ACTIVE)

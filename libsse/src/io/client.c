@@ -48,12 +48,21 @@ int sse__follow_enter(sse_client *c)
     return SSE_OK;
 }
 
+/* A waiter needs the lock, so it is woken when that is free. */
+static void unlock_and_signal(sse_client *c)
+{
+    bool wake = sse__follow_signal(c);
+
+    pthread_mutex_unlock(&c->lock);
+    if (wake)
+        pthread_cond_broadcast(&c->arrived);
+}
+
 void sse__follow_leave(sse_client *c)
 {
     bool started = c->started || c->core->phase == SSE__PHASE_ENDED;
 
-    sse__follow_signal(c);
-    pthread_mutex_unlock(&c->lock);
+    unlock_and_signal(c);
     if (started)
         sse__follow_wake(c);
 }
@@ -179,10 +188,9 @@ static void call_hook(sse_client *c)
     bool call;
 
     pthread_mutex_lock(&c->lock);
-    sse__follow_signal(c);
     call = c->hook && c->hook_armed && sse__follow_has_news(c);
     c->hook_armed = c->hook_armed && !call;
-    pthread_mutex_unlock(&c->lock);
+    unlock_and_signal(c);
     if (call)
         c->hook(c->hook_user);
 }

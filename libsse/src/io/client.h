@@ -141,7 +141,11 @@ int sse__follow_check_url(const char *url, size_t len, sse__buf *out);
 
 void sse__follow_init_news(sse_client *c);
 bool sse__follow_has_news(const sse_client *c);
-void sse__follow_signal(sse_client *c); /* who waits; with the lock */
+
+/* Tells that there are news, with the lock. True: wake those who wait for
+ * `arrived`, without it. */
+bool sse__follow_signal(sse_client *c);
+
 void sse__follow_free_news(sse_client *c);
 
 /* A new one, without text. */

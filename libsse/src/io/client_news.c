@@ -11,6 +11,8 @@
 #include "client_answer.h"
 #include "host.h"
 
+#define NULS_AND_STATUS 24 /* room that texts need beside themselves */
+
 /* ---- Notes --------------------------------------------------------------- */
 
 void sse__follow_init_news(sse_client *c)
@@ -83,16 +85,16 @@ bool sse__follow_has_news(const sse_client *c)
            (core->phase != SSE__PHASE_ENDED && !sse__client_drained(core));
 }
 
-void sse__follow_signal(sse_client *c)
+bool sse__follow_signal(sse_client *c)
 {
     const uint64_t one = 1;
 
     if (!c->armed || !sse__follow_has_news(c))
-        return;
+        return false;
     c->armed = false;
-    pthread_cond_broadcast(&c->arrived);
     if (c->fd >= 0)
         (void)!write(c->fd, &one, sizeof(one));
+    return true;
 }
 
 /* Nothing is left: the next news are to be told of. */
@@ -177,46 +179,57 @@ const char *sse_cause_name(int cause)
 
 /* ---- Taking -------------------------------------------------------------- */
 
-/* Where a string of the news lies in `text`; it may move while it grows. */
-typedef struct place {
-    size_t at, len;
-} place;
-
-static int put(sse__buf *text, const char *data, size_t len, place *out)
-{
-    int rc = sse__buf_reserve(text, len + 1);
-
-    if (rc < 0)
-        return rc;
-    *out = (place){text->len, len};
-    (void)sse__buf_add(text, data, len);
-    return sse__buf_add(text, "", 1);
-}
+typedef struct slice {
+    const char *data;
+    size_t      len;
+} slice;
 
 /* What is said to people: libcurl's words where there are any. */
-static int put_detail(sse_client *c, uint32_t generation, place *out)
+static slice detail_of(sse_client *c, uint32_t generation)
 {
-    const sse__note *note = find_note(c, generation);
-    const char      *said = causes[c->news.cause].sentence;
-    size_t           start = c->text.len;
-    int              rc;
+    const sse__note *note;
+    const char      *said;
 
+    if (c->news.cause == SSE_CAUSE_NONE)
+        return (slice){"", 0};
+    note = find_note(c, generation);
+    said = causes[c->news.cause].sentence;
     if (note && note->detail.len > 0 && c->news.cause <= SSE_CAUSE_REDIRECT)
-        return put(&c->text, note->detail.data, note->detail.len, out);
-    rc = sse__buf_add(&c->text, said, strlen(said));
-    if (rc == SSE_OK && c->news.cause == SSE_CAUSE_STATUS)
-        rc = sse__buf_add_u64(&c->text, c->news.status);
-    *out = (place){start, c->text.len - start};
-    return rc < 0 ? rc : sse__buf_add(&c->text, "", 1);
+        return (slice){note->detail.data, note->detail.len};
+    return (slice){said, strlen(said)};
 }
 
-static int put_body(sse_client *c, uint32_t generation, place *out)
+static slice data_of(sse_client *c, const sse__client_item *item)
 {
-    const sse__note *note = find_note(c, generation);
-    bool             has = note && note->body.len > 0;
+    const sse__note *note;
 
-    return put(&c->text, has ? note->body.data : "", has ? note->body.len : 0,
-               out);
+    if (c->news.kind != SSE_NEWS_ERROR)
+        return (slice){item->event.data, item->event.data_len};
+    note = find_note(c, item->generation);
+    return note ? (slice){note->body.data, note->body.len} : (slice){"", 0};
+}
+
+/* Copies it behind the others, with a NUL. There is room. */
+static const char *put(sse__buf *text, slice s)
+{
+    char *to = text->data + text->len;
+
+    if (s.len > 0)
+        memcpy(to, s.data, s.len);
+    to[s.len] = '\0';
+    text->len += s.len + 1;
+    return to;
+}
+
+/* "HTTP status " goes on with the number. There is room. */
+static size_t put_status(sse__buf *text, uint32_t status)
+{
+    size_t len = text->len;
+
+    text->len--; /* the NUL */
+    (void)sse__buf_add_u64(text, status);
+    (void)sse__buf_add(text, "", 1);
+    return text->len - len;
 }
 
 /* The strings, in a buffer that nobody else touches. */
@@ -224,29 +237,25 @@ static int copy_strings(sse_client *c, const sse__client_item *item)
 {
     const sse_item *e = &item->event;
     sse_news       *news = &c->news;
-    place           type = {0}, data = {0}, id = {0}, detail = {0};
+    slice           data = data_of(c, item);
+    slice           detail = detail_of(c, item->generation);
     int             rc;
 
     c->text.len = 0;
-    rc = put(&c->text, e->type, e->type_len, &type);
-    if (rc == SSE_OK && news->kind == SSE_NEWS_ERROR)
-        rc = put_body(c, item->generation, &data);
-    else if (rc == SSE_OK)
-        rc = put(&c->text, e->data, e->data_len, &data);
-    if (rc == SSE_OK)
-        rc = put(&c->text, e->id, e->id_len, &id);
-    if (rc == SSE_OK)
-        rc = put_detail(c, item->generation, &detail);
+    rc = sse__buf_reserve(&c->text, e->type_len + data.len + e->id_len +
+                                        detail.len + NULS_AND_STATUS);
     if (rc < 0)
         return rc;
-    news->type = c->text.data + type.at;
-    news->type_len = type.len;
-    news->data = c->text.data + data.at;
+    news->type = put(&c->text, (slice){e->type, e->type_len});
+    news->type_len = e->type_len;
+    news->data = put(&c->text, data);
     news->data_len = data.len;
-    news->id = c->text.data + id.at;
-    news->id_len = id.len;
-    news->detail = c->text.data + detail.at;
+    news->id = put(&c->text, (slice){e->id, e->id_len});
+    news->id_len = e->id_len;
+    news->detail = put(&c->text, detail);
     news->detail_len = detail.len;
+    if (news->cause == SSE_CAUSE_STATUS)
+        news->detail_len += put_status(&c->text, news->status);
     return SSE_OK;
 }
 
@@ -263,28 +272,26 @@ static int show_head(sse_client *c)
     return rc;
 }
 
+/* All but the strings. */
 static void fill_news(sse_client *c, const sse__client_item *item)
 {
-    c->news = (sse_news){
-        .kind = item->kind,
-        .cause = item->why,
-        .status = item->status,
-        .state = item->state,
-        .gap = item->gap,
-        .delay_ms = -1,
-        .from_seq = -1,
-        .to_seq = -1,
-        .missed = -1,
-    };
-    if (item->kind == SSE__TOLD_GAP) {
-        c->news.from_seq = item->from;
-        c->news.to_seq = item->to;
-        c->news.missed = item->missed;
-    }
+    sse_news *news = &c->news;
+    bool      gap = item->kind == SSE__TOLD_GAP;
+
+    news->kind = item->kind;
+    news->cause = item->why;
+    news->status = item->status;
+    news->state = item->state;
+    news->gap = item->gap;
+    news->decision = 0;
+    news->delay_ms = -1;
+    news->from_seq = gap ? item->from : -1;
+    news->to_seq = gap ? item->to : -1;
+    news->missed = gap ? item->missed : -1;
     if (item->kind == SSE__TOLD_RETRY_AT) {
-        c->news.delay_ms = item->at_ms - sse__clock_mono_ms();
-        if (c->news.delay_ms < 0)
-            c->news.delay_ms = 0;
+        news->delay_ms = item->at_ms - sse__clock_mono_ms();
+        if (news->delay_ms < 0)
+            news->delay_ms = 0;
     }
     c->end_told = item->kind == SSE__TOLD_END;
 }
@@ -306,15 +313,23 @@ static bool next_question(sse_client *c, sse__client_item *out)
     return true;
 }
 
+/* While a body comes, the loop's thread tells the machine the time, and a clock
+ * would cost as much as an event. */
+static int64_t time_of(const sse_client *c)
+{
+    return c->core->phase == SSE__PHASE_OPEN ? c->core->now_ms
+                                             : sse__clock_mono_ms();
+}
+
 /* With the lock: 1, 0 when there is nothing, or SSE_ERR_NOMEM. */
 static int take(sse_client *c)
 {
-    const sse__client_item *item;
+    const sse__client_item *item = &c->kept;
     sse__client_item        question;
     int                     rc;
 
     if (!c->item_kept) {
-        rc = sse__client_next_item(c->core, sse__clock_mono_ms(), &item);
+        rc = sse__client_next_item(c->core, time_of(c), &item);
         if (rc < 0)
             return rc;
         if (rc > 0)
@@ -323,15 +338,15 @@ static int take(sse_client *c)
             item = &question;
         else
             return 0;
-        c->kept = *item;
     }
-    c->item_kept = true;
     rc = show_head(c);
     if (rc == SSE_OK)
-        rc = copy_strings(c, &c->kept);
+        rc = copy_strings(c, item);
+    if (rc < 0 && !c->item_kept)
+        c->kept = *item;
     c->item_kept = rc < 0;
     if (rc == SSE_OK && c->news.kind == SSE_NEWS_ERROR)
-        forget_body(c, c->kept.generation);
+        forget_body(c, item->generation);
     return rc < 0 ? rc : 1;
 }
 
@@ -345,14 +360,19 @@ static int wait_until(sse_client *c, int64_t deadline_ms)
     return pthread_cond_timedwait(&c->arrived, &c->lock, &ts);
 }
 
+static int64_t deadline_of(int64_t timeout_ms)
+{
+    if (timeout_ms < 0 || timeout_ms >= INT64_MAX / 2)
+        return SSE__NO_TIME;
+    return sse__clock_mono_ms() + timeout_ms;
+}
+
 /* With the lock. */
 static int take_or_wait(sse_client *c, int64_t timeout_ms)
 {
-    int64_t deadline_ms = SSE__NO_TIME;
+    int64_t deadline_ms = 0;
     bool    late = timeout_ms == 0;
 
-    if (timeout_ms > 0 && timeout_ms < INT64_MAX / 2)
-        deadline_ms = sse__clock_mono_ms() + timeout_ms;
     for (;;) {
         int rc = take(c);
 
@@ -366,6 +386,8 @@ static int take_or_wait(sse_client *c, int64_t timeout_ms)
         if (sse__loop_is_here(c->loop))
             return SSE_ERR_INVAL;
         sse__follow_nudge(c);
+        if (deadline_ms == 0)
+            deadline_ms = deadline_of(timeout_ms);
         late = wait_until(c, deadline_ms) == ETIMEDOUT;
     }
 }

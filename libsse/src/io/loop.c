@@ -90,10 +90,9 @@ void sse__loop_turn(sse_loop *loop)
 {
     sse_client *c;
 
-    if (!atomic_load(&loop->bell->running))
-        return; /* somebody lets handles close */
-    loop->in_turn = true;
-    while ((c = take_woken(loop)))
+    /* Without it running, somebody lets handles close. */
+    loop->in_turn = atomic_load(&loop->bell->running);
+    while (loop->in_turn && (c = take_woken(loop)))
         sse__follow_turn(c);
     loop->in_turn = false;
 }

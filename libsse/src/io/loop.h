@@ -36,7 +36,7 @@ struct sse_loop {
     atomic_uint     refs;    /* the owner's one, its servers' and clients'  */
     atomic_int      stops;   /* calls of sse_loop_stop()                    */
     int             stops_seen;
-    bool            in_turn; /* clients get their turns                     */
+    bool            in_turn; /* clients get their turns, or are about to    */
     uint32_t        keeps;   /* what keeps it running beside uv's handles   */
     atomic_uint    *parent;  /* 1 here, 0 in a child after fork()           */
     atomic_bool     bound;   /* it has run: it is of this process           */

@@ -69,6 +69,7 @@ static void act(sse__net *net, curl_socket_t fd, int events)
 {
     int running;
 
+    net->loop->in_turn = true; /* who is woken by this gets his turn below */
     curl_multi_socket_action(net->multi, fd, events, &running);
     tell_done(net);
     sse__loop_turn(net->loop);

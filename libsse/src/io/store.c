@@ -243,6 +243,21 @@ static void make_ids(const sse_hub *hub, const sse__op *op, sse_event_id *out)
                      hub->core.opts.id_format);
 }
 
+static void count_rows(sse_hub *hub, const sse__op *op)
+{
+    hub->core.counters.events_in += op->row_count;
+    for (size_t i = 0; i < op->row_count; i++)
+        hub->core.counters.bytes_in += op->rows[i]->len;
+}
+
+void sse__op_count(sse_hub *hub, const sse__op *op)
+{
+    if (sse__hub_enter(hub) < 0)
+        return;
+    count_rows(hub, op);
+    sse__hub_leave(hub);
+}
+
 int sse__store_append(sse_hub *hub, sse__stream *s,
                       const sse__new_event *events, size_t count,
                       uint32_t state, sse_event_id *out)
@@ -256,6 +271,8 @@ int sse__store_append(sse_hub *hub, sse__stream *s,
         op->state = state;
         rc = sse__store_ask(hub, &op);
     }
+    if (rc == SSE_OK)
+        count_rows(hub, op);
     if (rc == SSE_OK && out)
         make_ids(hub, op, out);
     sse__op_free(op);

@@ -14,8 +14,9 @@
 
 #define HOLD_BASE_MS 100 /* after Redis refused a write */
 #define HOLD_CAP_MS 2000
-#define LOOK_MS 50      /* between two looks at what took too long */
-#define ROWS_AT_ONCE 8u /* of the longest event, as JSON text may be */
+#define TROUBLE_MS 10000 /* an error that has not come again is over */
+#define LOOK_MS 50       /* between two looks at what took too long */
+#define ROWS_AT_ONCE 8u  /* of the longest event, as JSON text may be */
 #define QUEUED_BYTES ((uint32_t)16 << 20)
 
 /* ---- State ---- */
@@ -54,6 +55,8 @@ void sse__redis_refused(sse__redis *r, const redisReply *reply)
     if (is_of_the_link(reply->str))
         return;
     snprintf(r->trouble, sizeof(r->trouble), "Redis: %s", reply->str);
+    r->trouble_ms = sse__redis_now(r);
+    sse__guardian_wait(r, true);
     if (r->hold_ms <= sse__redis_now(r))
         r->hold_ms = sse__redis_now(r) + sse__backoff_next(&r->backoff, random);
     sse__store_changed(&r->base);
@@ -68,7 +71,8 @@ static int is_up(sse__store *store, const char **why)
         *why = r->commands_health.why;
     else if (!r->pushes_up)
         *why = r->pushes_health.why;
-    else if (r->trouble[0] != '\0')
+    else if (r->trouble[0] != '\0' &&
+             sse__redis_now(r) < r->trouble_ms + TROUBLE_MS)
         *why = r->trouble;
     else
         return 1;
@@ -286,6 +290,7 @@ static void commands_up(void *user)
     sse__redis *r = user;
 
     sse__redis_enter(r);
+    sse__guardian_wait(r, r->was_up);
     r->commands_up = r->was_up = true;
     r->commands_health.fatal = false;
     sse__store_changed(&r->base);

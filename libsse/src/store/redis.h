@@ -77,6 +77,7 @@ typedef struct sse__redis {
     bool    closed;            /* the links are closing, or closed          */
     int64_t drain_by_ms;
     char    trouble[SSE__TROUBLE_BYTES]; /* why Redis takes no writes, or "" */
+    int64_t trouble_ms;        /* when it said so last                      */
     int64_t hold_ms;           /* nothing is sent until then                */
     sse__backoff backoff;      /* while it takes none                       */
     sse__redis_counters counters;

@@ -85,21 +85,31 @@ bool sse__fetch_differs(const sse__tail *t, uint64_t seq, uint32_t tag)
     return false;
 }
 
+/* The first event that a reader at `c` must get. One whose event is not of this
+ * log begins with the oldest; whether it is, its tag must show. */
+static uint64_t first_needed(const sse__tail *t, const sse__cursor *c)
+{
+    const sse__log *log = &t->stream->log;
+    uint32_t        tag;
+
+    if (c->kind != SSE__CURSOR_AFTER || c->seq <= t->base ||
+        c->seq >= log->next_seq)
+        return t->base + 1;
+    if (sse__log_get_tag(log, c->seq, &tag))
+        return has_other_tag(c, c->seq, tag) ? t->base + 1 : c->seq + 1;
+    return c->tagged ? c->seq : c->seq + 1;
+}
+
 /* The oldest event that a reader at `c` needs and the log has not; 0: none that
  * there is, or that there is room for. */
 static uint64_t oldest_needed(const sse__tail *t, const sse__cursor *c)
 {
     const sse__log *log = &t->stream->log;
-    uint64_t        seq = t->base + 1;
-    uint32_t        tag;
+    uint64_t        seq = first_needed(t, c);
 
     if (log->next_seq - log->first_seq >= log->max_events ||
         log->bytes >= log->max_bytes)
         return 0;
-    if (c->kind == SSE__CURSOR_AFTER && c->seq > t->base &&
-        !(sse__log_get_tag(log, c->seq, &tag) &&
-          has_other_tag(c, c->seq, tag)))
-        seq = c->seq + 1;
     return seq < log->first_seq ? seq : 0;
 }
 

@@ -15,6 +15,7 @@
 #define CLAIMS_AT_ONCE 50u
 #define CLAIMS_MAX 10000u
 #define SETTLE_MS 5000 /* for those that nobody is asked about */
+#define OTHERS_MS 6000 /* by then other hubs, too, have found Redis again */
 #define AGAIN_MS 200   /* a sweep that was refused */
 
 typedef struct claim {
@@ -245,8 +246,11 @@ static void got_orphan(sse__redis *r, const redisReply *entry)
 
 static void plan(sse__redis *r, uint32_t ms)
 {
+    int64_t due_ms = sse__redis_now(r) + ms;
+
     r->sweeping = false;
-    r->sweep_ms = sse__redis_now(r) + ms;
+    if (r->sweep_ms < due_ms)
+        r->sweep_ms = due_ms;
 }
 
 /* Up to a quarter earlier, so that hubs do not sweep together. */
@@ -338,6 +342,16 @@ static void leave_mark(sse__redis *r)
              2ull * sweep_ms + 3ull * r->base.opts.lease_ms);
     (void)send_mark(r, words, 5, NULL);
     r->mark_ms = sse__redis_now(r) + r->base.opts.lease_ms / 3;
+}
+
+void sse__guardian_wait(sse__redis *r, bool was_up)
+{
+    uint32_t ms = stale_ms(r);
+
+    if (was_up && ms < OTHERS_MS)
+        ms = OTHERS_MS;
+    if (r->sweep_ms < sse__redis_now(r) + ms)
+        r->sweep_ms = sse__redis_now(r) + ms;
 }
 
 void sse__guardian_tick(sse__redis *r)

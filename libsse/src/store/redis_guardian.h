@@ -10,6 +10,10 @@ void    sse__guardian_tick(sse__redis *r);
 int64_t sse__guardian_due_ms(const sse__redis *r);
 void    sse__guardian_close(sse__redis *r);
 
+/* Redis was away, or took no writes: life signs have not come for a while that
+ * nobody is to blame for. They get the time to come again. */
+void sse__guardian_wait(sse__redis *r, bool was_up);
+
 /* SSE__OP_SETTLE. False: there is no such claim, and the job is over. */
 bool sse__guardian_form(sse__job *job);
 void sse__guardian_settled(sse__job *job, const redisReply *reply);

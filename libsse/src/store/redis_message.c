@@ -6,7 +6,7 @@
 #include "../core/alloc.h"
 #include "redis_tail.h"
 
-#define KEPT_BYTES ((size_t)1 << 20)      /* of one tail, then it reads again */
+#define KEPT_BYTES ((size_t)1 << 20) /* of one tail, then it reads again */
 #define KEPT_BYTES_ALL ((uint64_t)64 << 20)
 
 /* ---- Rows ---- */
@@ -29,9 +29,9 @@ bool sse__tail_add_row(sse__tail *t, const char *row, size_t len, uint32_t tag)
 typedef struct message {
     const char *at, *end; /* its rows, each a line                           */
     uint64_t    first;
-    uint32_t    before;   /* the tag of the event before                     */
+    uint32_t    before; /* the tag of the event before                     */
     bool        before_known;
-    sse__text   state;    /* of a stream that has ended with these; or empty */
+    sse__text   state; /* of a stream that has ended with these; or empty */
 } message;
 
 static bool take_number(const char **at, const char *end, uint64_t *out)

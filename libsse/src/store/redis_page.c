@@ -5,7 +5,8 @@
 #include "../core/row.h"
 #include "redis_read.h"
 
-#define FINAL_MAX ((size_t)64 << 20) /* of a row that is made from a completion */
+#define FINAL_MAX \
+    ((size_t)64 << 20) /* of a row that is made from a completion */
 
 /* ---- Rows ---- */
 
@@ -38,6 +39,11 @@ static bool add_rows(sse__tail *t, const sse__page *p)
             return false;
     }
     return true;
+}
+
+static void grow(uint32_t *rows)
+{
+    *rows = *rows < SSE__PAGE_ROWS / 2 ? *rows * 2 : SSE__PAGE_ROWS;
 }
 
 /* ---- The end ---- */
@@ -94,9 +100,9 @@ static int form_final(sse__buf *row, const sse__page *p)
 {
     sse__text data = sse__reply_text(p->reply, 10);
     sse__text at = sse__reply_text(p->reply, 11);
-    bool      is_json = data.len > 0 &&
-                   sse__json_scan(data.text, data.len) == data.len;
-    int       rc = sse__buf_add_str(row, "{\"type\":");
+    bool      is_json =
+        data.len > 0 && sse__json_scan(data.text, data.len) == data.len;
+    int rc = sse__buf_add_str(row, "{\"type\":");
 
     if (rc == SSE_OK)
         rc = sse__json_quote(row, p->final_type.text, p->final_type.len);
@@ -191,6 +197,7 @@ void sse__page_add(sse__tail *t, const sse__page *p)
     t->owned = sse__reply_text(p->reply, 7).len > 0 || p->top_known;
     sse__tail_set_whole(t);
     sse__mirror_added(s);
+    grow(&t->page_rows);
     if (!added)
         t->hold_ms = sse__redis_now(t->engine) + SSE__RETRY_MS;
     else if (s->log.next_seq > top)
@@ -212,11 +219,10 @@ static int add_old(sse__tail *t, const sse__page *p, uint64_t seq,
         size_t    at = (size_t)(seq - p->from);
         sse__text row = row_at(p, at);
 
-        rows[count] =
-            (sse__old_row){row.text, row.len, sse__page_tag(p, at)};
+        rows[count] = (sse__old_row){row.text, row.len, sse__page_tag(p, at)};
     }
-    rc = sse__mirror_add_old(s, rows, count,
-                             anchored ? sse__page_tag(p, 0) : 0);
+    rc =
+        sse__mirror_add_old(s, rows, count, anchored ? sse__page_tag(p, 0) : 0);
     if (rc == SSE_OK)
         s->log.base_known = anchored;
     return rc;
@@ -238,8 +244,8 @@ void sse__page_add_old(sse__tail *t, const sse__page *p)
         t->old_rows = t->old_rows > 1 ? t->old_rows / 2 : 1;
     } else if (seq < log->first_seq && add_old(t, p, seq, anchored) < 0) {
         t->hold_ms = sse__redis_now(t->engine) + SSE__RETRY_MS;
-    } else if (t->old_rows < SSE__PAGE_ROWS) {
-        t->old_rows *= 2;
+    } else {
+        grow(&t->old_rows);
     }
     sse__tail_set_whole(t);
 }

@@ -2,12 +2,13 @@
 /* redis_read.c - reads of streams: what is there at all, what comes behind a
  * mirror's log, what comes before it; and the end. */
 #include <stdio.h>
+#include <string.h>
 
 #include "redis_read.h"
 #include "redis_writer.h"
 
-#define LOST_MS 30000  /* readers of a stream that is gone stay so long       */
-#define SLOW_MS 1000   /* between reads of what does not come back            */
+#define LOST_MS 30000 /* readers of a stream that is gone stay so long       */
+#define SLOW_MS 1000  /* between reads of what does not come back            */
 
 /* ---- Calls ---- */
 
@@ -19,7 +20,7 @@ static void form(sse__tail *t, const char *after, uint32_t rows)
 
     sse__call_begin(r, SSE__REDIS_READ);
     sse__call_keys(r, t->id, t->node.key_len);
-    sse__call_str(r, after);
+    sse__call_copy(r, after, strlen(after));
     sse__call_u64(r, rows);
     sse__call_u64(r, SSE__PAGE_BYTES);
     sse__call_str(r, t->describe ? "1" : "");
@@ -41,11 +42,11 @@ static void form_first(sse__tail *t)
     t->read_after = 0;
     t->read_kind = SSE__READ_FIRST;
     if (at.kind == SSE__CURSOR_NEW)
-        form(t, "$", SSE__PAGE_ROWS);
+        form(t, "$", t->page_rows);
     else if (at.kind == SSE__CURSOR_AFTER && !t->from_start)
-        form_after(t, at.seq, SSE__PAGE_ROWS);
+        form_after(t, at.seq, t->page_rows);
     else
-        form(t, "", SSE__PAGE_ROWS);
+        form(t, "", t->page_rows);
 }
 
 /* Older pages are read from the log backwards, each with the event before it,
@@ -73,7 +74,7 @@ int sse__tail_read(sse__tail *t)
         form_first(t);
     } else if (!t->caught) {
         t->read_kind = SSE__READ_NEXT;
-        form_after(t, t->stream->log.next_seq - 1, SSE__PAGE_ROWS);
+        form_after(t, t->stream->log.next_seq - 1, t->page_rows);
     } else {
         form_old(t);
     }
@@ -194,7 +195,7 @@ static bool waits_for_cursor(sse__tail *t, const sse__page *p)
 
 static void take_first(sse__tail *t, const sse__page *p)
 {
-    bool         anchored = sse__reply_is(p->reply, "anchor");
+    bool         anchored = sse__reply_is(p->reply, "anchor"), fresh;
     sse__stream *s;
     int          rc;
 
@@ -213,10 +214,9 @@ static void take_first(sse__tail *t, const sse__page *p)
         sse__fetch_answer_all(t, rc == SSE_ERR_EXISTS ? SSE_OK : rc);
         return;
     }
-    t->read_kind = SSE__READ_NEXT;
+    fresh = t->read_turn == t->turn;
     sse__tail_attach(t, s);
-    t->read_turn = t->turn;
-    t->read_void = false;
+    t->read_turn = fresh ? t->turn : 0;
     t->describe = false;
     sse__page_add(t, p);
 }
@@ -238,7 +238,7 @@ static void is_gone(sse__tail *t)
 {
     sse__redis *r = t->engine;
     int64_t     now_ms = sse__redis_now(r), gone_ms;
-    bool writing = sse__writer_find(r, t->id, t->node.key_len) != NULL;
+    bool        writing = sse__writer_find(r, t->id, t->node.key_len) != NULL;
 
     if (t->phase == SSE__TAIL_LOOKING && !writing) {
         lose(t);
@@ -247,15 +247,15 @@ static void is_gone(sse__tail *t)
     if (t->behind_ms == 0)
         t->behind_ms = now_ms;
     gone_ms = now_ms - t->behind_ms;
-    if (!writing && gone_ms >= (t->stream->subscriber_count > 0 ? LOST_MS
-                                                                : SSE__AHEAD_MS)) {
+    if (!writing &&
+        gone_ms >=
+            (t->stream->subscriber_count > 0 ? LOST_MS : SSE__AHEAD_MS)) {
         lose(t);
         return;
     }
     if (gone_ms >= SSE__AHEAD_MS && !writing)
         sse__fetch_answer_all(t, SSE_ERR_NOT_FOUND);
-    t->hold_ms =
-        now_ms + (gone_ms < SSE__AHEAD_MS ? SSE__RETRY_MS : SLOW_MS);
+    t->hold_ms = now_ms + (gone_ms < SSE__AHEAD_MS ? SSE__RETRY_MS : SLOW_MS);
     sse__tail_rejoin(t);
 }
 
@@ -349,12 +349,20 @@ static void is_broken(sse__tail *t)
         is_gone(t);
 }
 
+/* Perhaps it was too long for the link. */
+static void is_lost(sse__tail *t)
+{
+    t->hold_ms = sse__redis_now(t->engine) + SSE__RETRY_MS;
+    t->page_rows = t->page_rows / 8 + 2;
+    t->old_rows = t->old_rows / 8 + 1;
+}
+
 static void take_page(sse__tail *t, const redisReply *reply)
 {
     sse__page p;
 
     if (!reply)
-        t->hold_ms = sse__redis_now(t->engine) + SSE__RETRY_MS;
+        is_lost(t);
     else if (t->read_void || (!t->stream) != (t->read_kind == SSE__READ_FIRST))
         ; /* it was about another mirror */
     else if (!sse__page_take(&p, reply))

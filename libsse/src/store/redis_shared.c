@@ -206,8 +206,8 @@ static void form_batch(queue *q)
     while (!sse__list_empty(&q->waiting)) {
         entry *e = entry_at(q->waiting.next);
 
-        if (rows > 0 && (rows + e->count > BATCH_ROWS ||
-                         bytes + e->bytes > BATCH_BYTES))
+        if (rows > 0 &&
+            (rows + e->count > BATCH_ROWS || bytes + e->bytes > BATCH_BYTES))
             break;
         sse__list_drop(&e->link);
         sse__list_add(&q->batch, &e->link);
@@ -265,10 +265,9 @@ static void form_call(queue *q)
     sse__call_u64(r, r->keep.stream);
     add_life_sign(q);
     sse__call_channel(r, q->id, q->node.key_len);
-    sse__call_final(r, last->state,
-                    last->state == SSE_STATE_ACTIVE
-                        ? NULL
-                        : last->rows[last->count - 1]);
+    sse__call_final(
+        r, last->state,
+        last->state == SSE_STATE_ACTIVE ? NULL : last->rows[last->count - 1]);
     for (sse__link *l = q->batch.next; l != &q->batch; l = l->next)
         for (size_t i = 0; i < entry_at(l)->count; i++)
             sse__call_row(r, entry_at(l)->rows[i]);
@@ -315,7 +314,8 @@ static void got_append(void *user, const redisReply *reply)
     r->counters.dups += dup;
     if (!reply)
         q->retry_ms = sse__redis_now(r) + SSE__RETRY_MS;
-    else if ((dup || sse__reply_is(reply, "ok")) && sse__reply_u64(reply, 1) > 0)
+    else if ((dup || sse__reply_is(reply, "ok")) &&
+             sse__reply_u64(reply, 1) > 0)
         is_appended(q, sse__reply_u64(reply, 1));
     else
         finish_list(q, &q->batch, error_of(reply));

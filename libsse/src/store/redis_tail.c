@@ -64,7 +64,7 @@ static void init(sse__tail *t, sse__redis *r)
 {
     t->engine = r;
     t->phase = SSE__TAIL_LOOKING;
-    t->old_rows = SSE__PAGE_ROWS;
+    t->page_rows = t->old_rows = SSE__PAGE_ROWS;
     t->describe = true;
     sse__list_init(&t->todo);
     sse__list_init(&t->to_read);
@@ -125,8 +125,6 @@ static void start_over(sse__tail *t)
     t->from_start = false;
     t->hold_ms = t->behind_ms = 0;
     t->old_seq = 0;
-    t->old_rows = SSE__PAGE_ROWS;
-    sse__tail_drop_kept(t);
     if (t->phase == SSE__TAIL_LIVE)
         t->phase = SSE__TAIL_JOINING;
 }
@@ -146,6 +144,7 @@ void sse__tail_detach(sse__tail *t)
     sse__stream *s = t->stream;
 
     start_over(t);
+    sse__tail_drop_kept(t);
     t->made_here = t->owned = t->heard = false;
     t->describe = true;
     if (!s)
@@ -313,8 +312,7 @@ void sse__tail_go_on(sse__tail *t)
 {
     if (t->stream && t->stream->gone)
         sse__tail_detach(t);
-    if (t->stream && t->caught &&
-        (t->phase == SSE__TAIL_LIVE || t->phase == SSE__TAIL_LOOKING))
+    if (t->stream && t->caught)
         sse__fetch_answer(t);
     if (is_over(t)) {
         sse__tail_detach(t);
@@ -323,11 +321,10 @@ void sse__tail_go_on(sse__tail *t)
         free_if_idle(t);
         return;
     }
-    if (t->phase == SSE__TAIL_LOOKING && wants_subscription(t))
+    if (t->phase == SSE__TAIL_LOOKING && t->caught && wants_subscription(t))
         subscribe(t);
     else if ((!t->caught || t->old_seq > 0) &&
-             t->phase != SSE__TAIL_SUBSCRIBING &&
-             t->phase != SSE__TAIL_LEAVING)
+             t->phase != SSE__TAIL_SUBSCRIBING && t->phase != SSE__TAIL_LEAVING)
         want_read(t);
     set_timer(t);
 }
@@ -358,10 +355,11 @@ void sse__tail_is_live(sse__tail *t)
 static void check(sse__tail *t)
 {
     int64_t now_ms = sse__redis_now(t->engine);
-    bool    poll = now_ms >= t->poll_ms && must_poll(t);
+    bool    poll;
 
-    if (t->phase != SSE__TAIL_LIVE)
+    if (t->phase != SSE__TAIL_LIVE || !t->stream)
         return;
+    poll = now_ms >= t->poll_ms && must_poll(t);
     if (now_ms >= t->poll_ms)
         t->poll_ms = now_ms + POLL_MS;
     if (!poll && now_ms < t->check_ms)

@@ -48,7 +48,8 @@ typedef struct sse__tail {
     uint64_t      old_seq;   /* the oldest event that a fetch needs; 0: none */
     uint64_t      read_after; /* of the read under way                       */
     uint64_t      read_turn;
-    uint32_t      old_rows;  /* in a page of older ones                      */
+    uint32_t      page_rows; /* in a page: fewer when one did not come       */
+    uint32_t      old_rows;  /* likewise, of older ones                      */
     uint8_t       phase;     /* an sse__tail_phase                           */
     uint8_t       read_kind; /* an sse__read_kind                            */
     bool          reading;   /* a reply is due                               */

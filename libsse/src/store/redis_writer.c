@@ -157,6 +157,11 @@ static void make_due(sse__writer *w)
     sse__list_add(&w->engine->due, &w->due);
 }
 
+static bool owes_anything(const sse__writer *w)
+{
+    return sse__writer_unsent(w) > 0 || !sse__writer_backing(w)->described;
+}
+
 /* Rows may collect for a while, but not an end, nor more than a batch. */
 static void make_due_later(sse__writer *w)
 {
@@ -167,7 +172,8 @@ static void make_due_later(sse__writer *w)
         w->doubt || sse__writer_has_ended(w) ||
         sse__writer_unsent(w) >= SSE__BATCH_ROWS) {
         make_due(w);
-    } else if (!w->busy && !w->parked && sse__list_empty(&w->due)) {
+    } else if (!w->busy && !w->parked && sse__list_empty(&w->due) &&
+               owes_anything(w)) {
         w->linger_ms = sse__redis_now(r) + linger_ms;
         sse__list_add(&r->lingering, &w->due);
     }
@@ -319,7 +325,7 @@ void sse__writer_tick(sse__redis *r)
     while (!sse__list_empty(&r->lingering)) {
         sse__writer *w = SSE__OWNER(r->lingering.next, sse__writer, due);
 
-        if (w->linger_ms > now_ms)
+        if (w->linger_ms > now_ms && !r->closing)
             break;
         make_due(w);
     }
@@ -360,9 +366,8 @@ bool sse__writer_beats(const sse__writer *w)
                (int64_t)r->base.hub->core.opts.stream_ttl_ms;
 }
 
-bool sse__writer_any_unsent(sse__redis *r)
+bool sse__writer_any_unsent(const sse__redis *r)
 {
-    sse__list_splice(&r->due, &r->lingering);
     return r->busy > 0 || !sse__list_empty(&r->due);
 }
 

@@ -88,7 +88,7 @@ bool sse__writer_beats(const sse__writer *w);
 void sse__writer_unpark(sse__redis *r);
 
 /* Whether any has something that Redis has not had, and might have. */
-bool sse__writer_any_unsent(sse__redis *r);
+bool sse__writer_any_unsent(const sse__redis *r);
 void sse__writer_close(sse__redis *r);
 
 /* ---- Between redis_writer.c and redis_writer_send.c ---- */

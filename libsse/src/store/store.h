@@ -185,6 +185,9 @@ int sse__op_new_stop(sse_hub *hub, const char *id, size_t id_len,
 int sse__op_add_rows(sse__op *op, sse_hub *hub, const sse__new_event *events,
                      size_t count);
 
+/* Counts the events that an append has stored. Without the lock. */
+void sse__op_count(sse_hub *hub, const sse__op *op);
+
 /* Appends to a mirror; waits. With `state` not active, ends it. */
 int sse__store_append(sse_hub *hub, sse__stream *s,
                       const sse__new_event *events, size_t count,

@@ -13,8 +13,7 @@
 %}
 
 %init %{
-    if (core_init(m) < 0)
-        return NULL;
+    core_init(m);
 %}
 
 /* ---- Text and bytes in: str as UTF-8, or anything with a buffer ---- */
@@ -74,7 +73,7 @@ TEXT(id, len)
     }
     $result = PyLong_FromLong($1);
 }
-%typedef int core_rc;
+typedef int core_rc;
 %typemap(out) core_rc {
     if ($1 < 0) {
         core_raise($1);
@@ -93,7 +92,7 @@ TEXT(id, len)
     if (!$1)
         SWIG_fail;
 }
-%typemap(in, numinputs=0) TYPE **out (TYPE *made = NULL) "$1 = &made;"
+%typemap(in, numinputs=0) TYPE **out (TYPE *made = NULL) "$1 = ($1_ltype)&made;"
 %typemap(argout) TYPE **out {
     Py_XDECREF($result);
     $result = core_handle_new(*$1, #TYPE, core_free_##TYPE);
@@ -134,7 +133,7 @@ OPTIONS(sse_client_options)
 /* ---- What comes out ---- */
 
 /* An event's id is its text. */
-%typemap(in, numinputs=0) sse_event_id *out (sse_event_id made) "$1 = &made;"
+%typemap(in, numinputs=0) sse_event_id *out (sse_event_id made) "$1 = ($1_ltype)&made;"
 %typemap(argout) sse_event_id *out {
     Py_XDECREF($result);
     $result = PyUnicode_FromStringAndSize($1->text, $1->text_len);
@@ -142,7 +141,7 @@ OPTIONS(sse_client_options)
 
 /* A batch is a list of (kind, reason, key, bytes). */
 %typemap(in, numinputs=0) const sse_batch **out (const sse_batch *made = NULL)
-    "$1 = &made;"
+    "$1 = ($1_ltype)&made;"
 %typemap(argout) const sse_batch **out {
     Py_XDECREF($result);
     $result = core_batch(result > 0 ? *$1 : NULL);
@@ -153,7 +152,7 @@ OPTIONS(sse_client_options)
 /* What a stream is, as a dict; None behind the last of a list. */
 %typemap(in, numinputs=0)
     const sse_stream_info **out (const sse_stream_info *made = NULL)
-    "$1 = &made;"
+    "$1 = ($1_ltype)&made;"
 %typemap(argout) const sse_stream_info **out {
     Py_XDECREF($result);
     $result = core_info(*$1);
@@ -163,7 +162,7 @@ OPTIONS(sse_client_options)
 
 /* News of a client, as a dict; None behind the last. */
 %typemap(in, numinputs=0) const sse_news **out (const sse_news *made = NULL)
-    "$1 = &made;"
+    "$1 = ($1_ltype)&made;"
 %typemap(argout) const sse_news **out {
     Py_XDECREF($result);
     $result = core_news(result > 0 ? *$1 : NULL);
@@ -282,7 +281,9 @@ core_rc sse_encode_comment(sse_buffer *out, const char *text, size_t len);
 core_rc sse_encode_retry(sse_buffer *out, uint32_t retry_ms);
 %rename(sse_stream_append_batch) core_append_batch;
 %thread core_append_batch;
-PyObject *core_append_batch(sse_stream *s, const char *type, size_t type_len,
-                            PyObject *texts);
+core_rc core_append_batch(sse_stream *s, const char *type, size_t type_len,
+                          const char *data, size_t data_len, const char *text,
+                          size_t len, sse_event_id *out);
+%nothread core_append_batch;
 %rename(sse_client_header) core_client_header;
 PyObject *core_client_header(sse_client *c, const char *name, size_t name_len);

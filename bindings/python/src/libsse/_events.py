@@ -1,0 +1,152 @@
+"""Events, and what stands on the wire for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import Any, Iterator, List, NamedTuple, Optional, Union
+
+from . import _core
+from .errors import BadStreamId, InvalidArgument
+
+# Larger than any event that libsse's servers send.
+MAX_EVENT_BYTES = 64 << 20
+
+_ITEM_EVENT, _ITEM_COMMENT, _ITEM_RETRY = 1, 2, 3
+
+
+class Gap(NamedTuple):
+    """Events that are gone: numbers `first` to `last`."""
+
+    first: int
+    last: int
+    missed: Optional[int]
+    reason: str
+
+
+class Event:
+    """One event. To send, `data` may be anything that `Stream.send` takes; of one
+    that was received, it is text."""
+
+    __slots__ = ("data", "id", "type")
+
+    def __init__(self, data: Any = "", type: str = "message", id: str = "") -> None:
+        self.data: Any = data
+        self.type: str = type
+        self.id: str = id
+
+    def __repr__(self) -> str:
+        return f"Event(data={self.data!r}, type={self.type!r}, id={self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Event):
+            return NotImplemented
+        mine = (self.data, self.type, self.id)
+        return mine == (other.data, other.type, other.id)
+
+    def json(self) -> Any:
+        """The data, as the JSON value that it is the text of."""
+        return json.loads(self.data)
+
+    @property
+    def gap(self) -> Optional[Gap]:
+        """What is missing, where this is a server's gap event; else None."""
+        if self.type != "gap":
+            return None
+        try:
+            told = json.loads(self.data)
+            return Gap(told["from"], told["to"], told["missed"], told["reason"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def text_of(data: Any) -> Union[str, bytes]:
+    """What is sent for a value: text as it is, anything else as JSON."""
+    if isinstance(data, str):
+        return data
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    if hasattr(data, "model_dump_json"):  # pydantic 2
+        return str(data.model_dump_json())
+    if hasattr(data, "__fields__") and hasattr(data, "json"):  # pydantic 1
+        return str(data.json())
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        data = dataclasses.asdict(data)
+    try:
+        return json.dumps(
+            data, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
+    except ValueError as error:  # NaN, or a circle
+        raise InvalidArgument(f"the data has no JSON: {error}") from None
+
+
+def check_text(name: str, value: object) -> str:
+    """Refuses what is no str, before it reaches C."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    return value
+
+
+_STREAM_ID = re.compile(r"[A-Za-z0-9._~:@+-]{1,255}")
+
+
+def check_id(id: object) -> str:
+    """A stream's id, or an exception."""
+    if not _STREAM_ID.fullmatch(check_text("id", id)):
+        raise BadStreamId(BadStreamId.message)
+    return str(id)
+
+
+def encode(
+    data: Any, type: str = "", id: str = "", *, retry_ms: Optional[int] = None
+) -> bytes:
+    """One event as it stands on the wire. `data` is an Event, or what
+    `Stream.send` takes."""
+    if isinstance(data, Event):
+        data, type, id = data.data, type or data.type, id or data.id
+    head = b"" if retry_ms is None else _core.sse_encode_retry(retry_ms)
+    return head + _core.sse_encode_event(
+        check_text("type", type), text_of(data), check_text("id", id)
+    )
+
+
+def encode_comment(text: str) -> bytes:
+    """A comment, which readers do not see."""
+    return _core.sse_encode_comment(check_text("text", text))
+
+
+class Parser:
+    """Turns pieces of a text/event-stream body, cut anywhere, into events."""
+
+    __slots__ = ("_core", "retry_ms")
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._core = _core.sse_parser_new(2, max_event_bytes)
+        self.retry_ms: Optional[int] = None
+
+    def feed(self, data: Union[bytes, bytearray, memoryview, str]) -> List[Event]:
+        """The events that are complete with this piece."""
+        events = []
+        for kind, type, text, id, retry_ms in _core.sse_parser_take(self._core, data):
+            if kind == _ITEM_EVENT:
+                events.append(Event(text, type, id))
+            elif kind == _ITEM_RETRY:
+                self.retry_ms = retry_ms
+        return events
+
+    @property
+    def last_event_id(self) -> str:
+        """What the next request must send."""
+        return _core.sse_parser_last_event_id(self._core)
+
+    def reset(self, last_event_id: str = "") -> None:
+        """Starts a new body: what is unfinished is forgotten."""
+        _core.sse_parser_reset(
+            self._core, check_text("last_event_id", last_event_id)
+        )
+
+
+def parse(body: Union[bytes, bytearray, memoryview, str]) -> Iterator[Event]:
+    """The events of a whole text/event-stream body."""
+    return iter(Parser().feed(body))

@@ -1,0 +1,387 @@
+"""The hub for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    AsyncGenerator,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Optional,
+    Set,
+    Tuple,
+    TypeVar,
+    Union,
+    cast,
+    overload,
+)
+
+from . import _core, sync
+from ._api import Api
+from ._door import Doors
+from ._events import Event, check_id, check_text
+from ._hub_core import HubCore
+from ._info import Recovered, StreamInfo
+from ._options import of_stream
+from ._producer import Producer
+from ._subscription import Subscription
+from .errors import StreamExists, StreamNotFound
+
+if TYPE_CHECKING:
+    from typing_extensions import Literal, Unpack
+
+    from ._options import HubOptions, StreamOptions
+    from .asgi import StreamResponse
+
+R = TypeVar("R")
+log = logging.getLogger("libsse")
+
+# Sends in a row without giving the loop a turn.
+SENDS = 64
+THREADS = 32
+
+
+class Stream:
+    """A handle on one stream of a hub. Dropping it ends nothing."""
+
+    __slots__ = ("_hub", "_sent", "id", "sync")
+
+    def __init__(self, hub: Hub, stream: sync.Stream) -> None:
+        self.sync: sync.Stream = stream
+        self.id: str = stream.id
+        self._hub = hub
+        self._sent = 0
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id}>"
+
+    async def send(self, data: Any, type: str = "") -> str:
+        """Appends one event; gives its id. `data` is text, an Event, or whatever
+        has JSON: a dict, a list, a number, a dataclass, a pydantic model."""
+        if self._hub._core.waits:
+            return await self._hub._run(self.sync.send, data, type)
+        id = self.sync.send(data, type)
+        self._sent += 1
+        if self._sent % SENDS == 0:
+            await asyncio.sleep(0)
+        return id
+
+    async def send_many(self, items: Iterable[Any], type: str = "") -> str:
+        """Appends events of one type in one step, all or none; gives the last
+        one's id."""
+        return await self._hub._run(self.sync.send_many, items, type)
+
+    async def complete(self, data: Any = None, type: str = "") -> str:
+        """Ends the stream with an event, `completed` unless named; gives its id."""
+        return await self._hub._run(self.sync.complete, data, type)
+
+    async def fail(self, data: Any = None, type: str = "") -> str:
+        return await self._hub._run(self.sync.fail, data, type)
+
+    async def cancel(self, data: Any = None, type: str = "") -> str:
+        """Ends it as cancelled, at once: for its producer. Others `stop` it."""
+        return await self._hub._run(self.sync.cancel, data, type)
+
+    async def info(self) -> StreamInfo:
+        return self.sync.info()
+
+
+class Hub:
+    """Streams, their logs and their readers. One for each process, as a rule.
+
+    `url` is "memory:", or the store that streams outlive the process in:
+    "redis://...". `expose_errors`: what a producer raises is told to readers.
+    `shutdown_s`: how long producers have to end when the hub is closed."""
+
+    def __init__(
+        self,
+        url: str = "memory:",
+        *,
+        expose_errors: bool = False,
+        shutdown_s: float = 5.0,
+        **options: Unpack[HubOptions],
+    ) -> None:
+        self._core = HubCore(url, cast(Dict[str, Any], options))
+        self.sync: sync.Hub = sync.Hub._of(self._core)
+        self.expose_errors: bool = expose_errors
+        self.shutdown_s: float = shutdown_s
+        self.closing: bool = False
+        self._doors = Doors(self._core)
+        self._producers: Set[Producer] = set()
+        self._readers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._executor: Optional[ThreadPoolExecutor] = None
+        self._starting: Dict[str, asyncio.Task[Stream]] = {}
+        self._shutting: Optional[asyncio.Task[None]] = None
+        self._api = Api(self.sync)
+        self._core.on_fork.append(self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._executor = None
+        self._producers = set()
+        self._starting = {}
+        self._readers = weakref.WeakSet()
+        self.closing = False
+
+    async def _run(self, call: Callable[..., R], *args: Any, **named: Any) -> R:
+        """A call that waits for the store goes to a thread."""
+        if not self._core.waits:
+            return call(*args, **named)
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(THREADS, "libsse")
+        loop = asyncio.get_running_loop()
+        whole = functools.partial(call, *args, **named)
+        return await loop.run_in_executor(self._executor, whole)
+
+    # ---- Streams ----
+
+    async def create(
+        self,
+        id: str = "",
+        *,
+        producer: Optional[Callable[..., Any]] = None,
+        user_id: str = "",
+        stream_type: str = "",
+        metadata: Any = None,
+        shared: bool = False,
+        channel: bool = False,
+        **options: Unpack[StreamOptions],
+    ) -> Stream:
+        """A new stream. Without an id, the hub makes one up that nobody guesses.
+        `producer` is run at once, as a task of its own. `shared`: with a store,
+        any hub may append. `channel`: many writers, no end."""
+        numbers = of_stream(cast(Dict[str, Any], options))
+        numbers["flags"] = (sync.CHANNEL if channel else 0) | (
+            sync.SHARED if shared else 0
+        )
+        fields = (id, user_id, stream_type, metadata)
+        if producer is None:
+            made = await self._run(self.sync._create, *fields, None, numbers)
+            return Stream(self, made)
+        return await self._create_producing(producer, fields, numbers)
+
+    async def _create_producing(
+        self,
+        producer: Callable[..., Any],
+        fields: Tuple[str, str, str, Any],
+        numbers: Dict[str, int],
+    ) -> Stream:
+        """A stop may come before the producer has begun: it is listened for first."""
+        work = Producer(self, producer)
+        door = self._doors.here()
+        work.key = numbers["key"] = self._core.new_key()
+        door.handlers[work.key] = work.note
+        try:
+            made = await self._run(self.sync._create, *fields, door.queue, numbers)
+        except BaseException:
+            door.handlers.pop(work.key, None)
+            raise
+        stream = Stream(self, made)
+        work.start(stream)
+        return stream
+
+    def _forget(self, producer: Producer, stream: Stream) -> None:
+        """A producer's task has ended."""
+        self._producers.discard(producer)
+        with contextlib.suppress(RuntimeError):
+            self._doors.here().handlers.pop(producer.key, None)
+
+    async def open(self, id: str) -> Stream:
+        """A handle on a stream that there is. StreamNotFound, if there is none."""
+        return Stream(self, await self._run(self.sync.open, id))
+
+    async def create_or_open(
+        self, id: str, producer: Callable[..., Any], **fields: Any
+    ) -> Stream:
+        """The stream with that id; a new one, with the producer running, when there
+        is none. Asked twice at once, it runs once."""
+        check_id(id)
+        task = self._starting.get(id)
+        if task is None:
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._create_or_open(id, producer, fields))
+            self._starting[id] = task
+            task.add_done_callback(lambda _: self._starting.pop(id, None))
+        return await asyncio.shield(task)  # who asked may go away meanwhile
+
+    async def _create_or_open(
+        self, id: str, producer: Callable[..., Any], fields: Dict[str, Any]
+    ) -> Stream:
+        try:
+            return await self.open(id)
+        except StreamNotFound:
+            pass
+        try:
+            return await self.create(id, producer=producer, **fields)
+        except StreamExists:
+            return await self.open(id)
+
+    async def stop(self, id: str) -> None:
+        """Asks a stream's producer to stop, wherever it runs."""
+        await self._run(self.sync.stop, id)
+
+    async def remove(self, id: str) -> None:
+        """Forgets a stream, and ends its subscriptions."""
+        await self._run(self.sync.remove, id)
+
+    async def streams(self, *, user_id: str = "") -> List[StreamInfo]:
+        """A user's streams, or everybody's; newest first."""
+        return await self._run(self.sync.streams, user_id=user_id)
+
+    async def info(self, id: str) -> StreamInfo:
+        return await self._run(self.sync.info, id)
+
+    async def recover(self, id: str, after: str = "") -> Recovered:
+        """What is known of a stream, with the events kept behind `after`."""
+        return await self._run(self.sync.recover, id, after)
+
+    # ---- Reading ----
+
+    @overload
+    def subscribe(
+        self,
+        id: str,
+        last_event_id: str = "",
+        *,
+        raw: Literal[False] = False,
+        heartbeat_ms: Optional[int] = 0,
+        retry_ms: Optional[int] = 0,
+    ) -> Subscription[Event]: ...
+
+    @overload
+    def subscribe(
+        self,
+        id: str,
+        last_event_id: str = "",
+        *,
+        raw: Literal[True],
+        heartbeat_ms: Optional[int] = 0,
+        retry_ms: Optional[int] = 0,
+    ) -> Subscription[bytes]: ...
+
+    def subscribe(
+        self,
+        id: str,
+        last_event_id: str = "",
+        *,
+        raw: bool = False,
+        heartbeat_ms: Optional[int] = 0,
+        retry_ms: Optional[int] = 0,
+    ) -> Union[Subscription[Event], Subscription[bytes]]:
+        """Reads a stream from behind an event: "" or "0" from its start, "$" only
+        what is new. `raw`: the bytes for the body of a response. Times of 0 are
+        the hub's, None is never."""
+        check_id(id)
+        check_text("last_event_id", last_event_id)
+        options = sync.reader_options(heartbeat_ms, retry_ms)
+        if raw:
+            return Subscription[bytes](self, id, last_event_id, True, options)
+        return Subscription[Event](self, id, last_event_id, False, options)
+
+    def respond(
+        self,
+        request: Any,
+        stream_id: str,
+        producer: Optional[Callable[..., Any]] = None,
+        *,
+        user_id: str = "",
+        stream_type: str = "",
+        metadata: Any = None,
+        headers: Optional[Dict[str, str]] = None,
+        **options: Unpack[StreamOptions],
+    ) -> StreamResponse:
+        """The response that an ASGI application gives for a stream: from the cursor
+        that the request carries, with 204, 404 and 400 where docs/http.md has
+        them. With a producer, the stream is created if there is none. A stream
+        with another owner than `user_id` is not found."""
+        from .asgi import StreamResponse
+
+        fields = dict(stream_type=stream_type, metadata=metadata, **options)
+        return StreamResponse(
+            self, request, stream_id, producer, user_id, fields, headers or {}
+        )
+
+    # ---- The hub ----
+
+    async def settle(
+        self, id: str, state: str, data: Any = None, type: str = ""
+    ) -> None:
+        """Says what became of a stream whose producer went silent."""
+        await self._run(self.sync.settle, id, state, data, type)
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        return self.sync.metrics()
+
+    def store_error(self) -> str:
+        """Why the store cannot be reached now; "" when all is well."""
+        return self.sync.store_error()
+
+    # ---- Life ----
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Any = None) -> AsyncGenerator[None, None]:
+        """For `FastAPI(lifespan=hub.lifespan)`: the hub ends with the application."""
+        from ._shutdown import watching
+
+        async with watching(self):
+            self._reopen()
+            await self._run(lambda: self._core.handle)
+            try:
+                yield
+            finally:
+                await self.aclose()
+
+    def _reopen(self) -> None:
+        """The lifespan may begin again, as it does for each test of a program."""
+        if self._core.closed:
+            self._core.closed = False
+            self.closing = False
+            self._executor = None
+            self._shutting = None
+
+    async def __aenter__(self) -> Hub:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def begin_shutdown(self) -> None:
+        """On the loop's thread: producers are cancelled, and as soon as they have
+        ended, or shutdown_s is over, readers get a complete response."""
+        if self.closing:
+            return
+        self.closing = True
+        self._shutting = asyncio.get_running_loop().create_task(self._shut())
+
+    async def _shut(self) -> None:
+        tasks = [p.task for p in self._producers if p.task is not None]
+        for producer in list(self._producers):
+            producer.stop("shutdown")
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.shutdown_s)
+        await asyncio.sleep(0)
+        for reader in list(self._readers):
+            reader._end("shutdown")
+
+    async def aclose(self) -> None:
+        """Ends it: producers are cancelled, readers end, and from then on
+        everything of it raises HubClosed."""
+        if self._core.closed:
+            return
+        self.begin_shutdown()
+        if self._shutting is not None:
+            await self._shutting
+        if self._core.is_open:
+            self._doors.close()
+        await self._run(self._core.close)
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)

@@ -1,0 +1,80 @@
+"""The handle of a hub: opened at first use, closed once, reopened in a child."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Any, Callable, Dict, List, Optional
+
+from . import _core
+from ._events import check_text
+from ._options import split
+from .errors import HubClosed
+
+_hubs: weakref.WeakSet[HubCore] = weakref.WeakSet()
+
+
+class HubCore:
+    """What the two faces of a hub, for asyncio and for threads, share."""
+
+    def __init__(self, url: str, options: Dict[str, Any]) -> None:
+        self.url: str = check_text("url", url)
+        self.has_store: bool = url not in ("", "memory:")
+        self.options: Dict[str, int]
+        self.options, self._store_options = split(options)
+        if self._store_options and not self.has_store:
+            names = ", ".join(self._store_options)
+            raise TypeError(f"{names}: options of a store, and there is none")
+        self.closed: bool = False
+        self.waits: bool = self.has_store or self.options.get("slow_policy") == 2
+        self._handle: Optional[_core.Hub] = None
+        self._lock = threading.Lock()
+        self._last_key = 0
+        self.on_fork: List[Callable[[], None]] = []
+        _hubs.add(self)
+
+    @property
+    def handle(self) -> _core.Hub:
+        handle = self._handle
+        return handle if handle is not None else self._open()
+
+    @property
+    def is_open(self) -> bool:
+        return self._handle is not None
+
+    def _open(self) -> _core.Hub:
+        with self._lock:
+            if self.closed:
+                raise HubClosed("the hub has been closed")
+            if self._handle is None:
+                handle = _core.sse_hub_new(self.options)
+                if self.has_store:
+                    _core.sse_hub_set_store(handle, self.url, self._store_options)
+                self._handle = handle
+            return self._handle
+
+    def close(self) -> None:
+        with self._lock:
+            self.closed = True
+            self._handle = None
+
+    def new_key(self) -> int:
+        with self._lock:
+            self._last_key += 1
+            return self._last_key
+
+    def forget(self) -> None:
+        """In the child of a fork: what was open belongs to the parent."""
+        self._lock = threading.Lock()
+        self._handle = None
+        for callback in self.on_fork:
+            callback()
+
+
+def _after_fork_in_child() -> None:
+    for hub in list(_hubs):
+        hub.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,177 @@
+"""Readers in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from typing import (
+    TYPE_CHECKING,
+    Deque,
+    Dict,
+    Generic,
+    List,
+    Optional,
+    TypeVar,
+)
+
+from . import _core, sync
+from ._door import Door
+from ._events import Event
+from .errors import HubClosed, StreamEnded
+
+if TYPE_CHECKING:
+    from ._hub import Hub
+
+T = TypeVar("T", Event, bytes)
+
+
+class Subscription(Generic[T]):
+    """A reader: `async for event in hub.subscribe(id)`. It is opened by the first
+    step, or by `async with`, and ends behind the terminal event. `reason` says
+    then why: ended, lagged, removed, closed, or shutdown."""
+
+    def __init__(
+        self, hub: Hub, id: str, cursor: str, raw: bool, options: Dict[str, int]
+    ) -> None:
+        self.stream_id: str = id
+        self.reason: Optional[str] = None
+        self._hub = hub
+        self._cursor = cursor
+        self._options = options
+        self._unpack = sync.unpacker(raw)
+        self._ready: Deque[T] = deque()
+        self._door: Optional[Door] = None
+        self._key = 0
+        self._subscriber: Optional[_core.Subscriber] = None
+        self._owed = False  # bytes are taken, and the next have not been asked for
+        self._waiter: Optional[asyncio.Future[None]] = None
+
+    # ---- Opening ----
+
+    async def open(self) -> None:
+        """Raises what is wrong with the stream or the cursor; StreamEnded when the
+        cursor is behind the terminal event, so that nothing will ever come."""
+        if self._door is not None or self.reason is not None:
+            return
+        door = self._hub._doors.here()
+        stream = await self._hub._run(self._hub.sync.open, self.stream_id)
+        await self._open_on(door, stream)
+
+    async def _open_on(self, door: Door, stream: sync.Stream) -> None:
+        self._key = self._options["key"] = self._hub._core.new_key()
+        self._door = door
+        this = weakref.ref(self)
+
+        def note(kind: int, reason: int, data: bytes) -> None:
+            reader = this()
+            if reader is not None:
+                reader._note(kind, reason, data)
+
+        door.handlers[self._key] = note
+        try:
+            self._subscriber = await self._hub._run(
+                _core.sse_subscriber_new,
+                stream._core,
+                door.queue,
+                self._cursor,
+                self._options,
+            )
+        except BaseException:
+            self._drop()
+            raise
+        self._hub._readers.add(self)
+
+    async def __aenter__(self) -> Subscription[T]:
+        try:
+            await self.open()
+        except StreamEnded:
+            self.reason = "ended"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- Reading ----
+
+    def __aiter__(self) -> Subscription[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        ready = self._ready
+        while not ready:
+            if self.reason is not None:
+                raise StopAsyncIteration
+            if self._door is None:
+                await self.__aenter__()
+            else:
+                await self._wait()
+        return ready.popleft()
+
+    def take_ready(self) -> List[T]:
+        """What the next steps would give without waiting."""
+        taken = list(self._ready)
+        self._ready.clear()
+        return taken
+
+    async def _wait(self) -> None:
+        if self._owed and self._subscriber is not None:
+            self._owed = False
+            _core.sse_subscriber_next(self._subscriber)
+        if self._waiter is not None:
+            raise RuntimeError("another task reads from this subscription")
+        if self._hub._core.closed and self._subscriber is None:
+            raise HubClosed("the hub has been closed")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _note(self, kind: int, reason: int, data: bytes) -> None:
+        """On the loop's thread."""
+        if kind == sync.NOTE_BYTES:
+            self._ready.extend(self._unpack(data))
+            self._owed = True
+            if not self._ready:  # a heartbeat, or the retry
+                self._owed = False
+                if self._subscriber is not None:
+                    _core.sse_subscriber_next(self._subscriber)
+                return
+        elif kind == sync.NOTE_END:
+            self._finish(sync.REASONS[reason])
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # ---- The end ----
+
+    def close(self) -> None:
+        """Ends it, also while another task waits in it."""
+        self._finish("closed")
+        self._ready.clear()
+        self._wake()
+
+    def _end(self, reason: str) -> None:
+        """Ends it; what has come is still read."""
+        self._finish(reason)
+        self._wake()
+
+    def _finish(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+        self._drop()
+
+    def _drop(self) -> None:
+        self._subscriber = None
+        self._hub._readers.discard(self)
+        if self._door is not None:
+            self._door.handlers.pop(self._key, None)
+
+    def __del__(self) -> None:
+        door = getattr(self, "_door", None)
+        if door is not None:
+            door.handlers.pop(self._key, None)

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* core.h - what the typemaps of core.i call: Python objects to what sse.h
+ * takes, and back. All within the limited API of CPython. */
+#ifndef LIBSSE_PYTHON_CORE_H
+#define LIBSSE_PYTHON_CORE_H
+
+#include <Python.h>
+#include <sse.h>
+#include <stdbool.h>
+
+typedef int core_rc;
+
+/* Makes libsse._core.errors: exception classes by their code. */
+void core_init(PyObject *module);
+
+/* Raises the one for a negative result, with the library's sentence. */
+void core_raise(int code);
+
+/* ---- In ---- */
+
+/* Text or bytes of an argument, good until it is dropped. */
+typedef struct core_view {
+    const char *data;
+    size_t      len;
+    Py_buffer   buffer;
+    bool        has_buffer;
+} core_view;
+
+void core_view_init(core_view *v);
+int  core_view_get(core_view *v, PyObject *from);
+void core_view_drop(core_view *v);
+
+/* An int from 0 to `max`. */
+int core_number(PyObject *from, unsigned long long max,
+                unsigned long long *out);
+
+/* One number of an options struct. */
+typedef struct core_field {
+    const char *name; /* NULL behind the last */
+    size_t      offset, size;
+} core_field;
+
+extern const core_field core_fields_sse_hub_options[];
+extern const core_field core_fields_sse_store_options[];
+extern const core_field core_fields_sse_stream_options[];
+extern const core_field core_fields_sse_subscriber_options[];
+extern const core_field core_fields_sse_client_options[];
+
+/* Fills `options` from a dict; a name that is none of its fields is refused. */
+int core_options(PyObject *from, const core_field *fields, void *options,
+                 size_t size);
+
+/* ---- Handles ---- */
+
+PyObject *core_handle_new(void *object, const char *type,
+                          PyCapsule_Destructor free_it);
+void     *core_handle_get(PyObject *handle, const char *type);
+
+void core_free_sse_hub(PyObject *handle);
+void core_free_sse_queue(PyObject *handle);
+void core_free_sse_stream(PyObject *handle);
+void core_free_sse_subscriber(PyObject *handle);
+void core_free_sse_list(PyObject *handle);
+void core_free_sse_parser(PyObject *handle);
+void core_free_sse_loop(PyObject *handle);
+void core_free_sse_client(PyObject *handle);
+
+/* ---- Out ---- */
+
+PyObject *core_batch(const sse_batch *batch);
+PyObject *core_info(const sse_stream_info *info);
+PyObject *core_news(const sse_news *news);
+
+/* ---- Calls ---- */
+
+int core_parser_new(uint32_t flags, uint32_t max_bytes, sse_parser **out);
+
+/* Feeds, and gives all items: [(kind, type, data, id, retry_ms)]. */
+PyObject *core_parser_take(sse_parser *p, const char *data, size_t len);
+PyObject *core_parser_reset(sse_parser *p, const char *id, size_t id_len);
+PyObject *core_parser_last_id(sse_parser *p);
+
+/* `text` is an array of uint32_t: the size of each event. */
+int core_append_batch(sse_stream *s, const char *type, size_t type_len,
+                      const char *data, size_t data_len, const char *text,
+                      size_t len, sse_event_id *out);
+
+PyObject *core_client_header(sse_client *c, const char *name, size_t name_len);
+
+#endif

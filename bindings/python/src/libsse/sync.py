@@ -1,0 +1,431 @@
+"""libsse for threads: the same hub, with calls that wait. For WSGI, scripts, and
+whatever has no event loop. `libsse.Hub.sync` is one of these too."""
+
+from __future__ import annotations
+
+import json
+import select
+import threading
+from array import array
+from collections import deque
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Generic,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    TypeVar,
+    Union,
+    cast,
+    overload,
+)
+
+from . import _core
+from ._events import Event, Parser, check_id, check_text, text_of
+from ._hub_core import HubCore
+from ._info import Recovered, StreamInfo
+from ._options import NEVER, number_of, of_stream
+from .errors import HubClosed, StreamEnded, TooLarge
+
+if TYPE_CHECKING:
+    from typing_extensions import Literal, Unpack
+
+    from ._options import HubOptions, StreamOptions
+
+__all__ = ["Hub", "Stream", "Subscription"]
+
+NOTE_BYTES, NOTE_END, NOTE_STOP, NOTE_WAKE, NOTE_ORPHAN = 1, 2, 3, 4, 5
+REASONS = ("", "ended", "lagged", "removed", "requested", "unread", "shutdown")
+ACTIVE, COMPLETED, FAILED, CANCELLED = 0, 1, 2, 3
+CHANNEL, SHARED = 1, 2
+HOLD = 1
+METADATA_MAX, TEXT_MAX = 16384, 255
+
+T = TypeVar("T", Event, bytes)
+
+
+class Stream:
+    """A handle on one stream of a hub. Dropping it ends nothing. Any thread."""
+
+    __slots__ = ("_core", "_hub", "id")
+
+    def __init__(self, hub: HubCore, core: _core.Stream, id: str) -> None:
+        self._hub = hub
+        self._core = core
+        self.id: str = id
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id}>"
+
+    def send(self, data: Any, type: str = "") -> str:
+        """Appends one event; gives its id. `data` is text, an Event, or whatever
+        has JSON: a dict, a list, a number, a dataclass, a pydantic model."""
+        if data.__class__ is Event:
+            data, type = data.data, type or data.type
+        if data.__class__ is not str:
+            data = text_of(data)
+        if self._hub.closed:
+            raise HubClosed("the hub has been closed")
+        return _core.sse_stream_append(self._core, check_text("type", type), data)
+
+    def send_many(self, items: Iterable[Any], type: str = "") -> str:
+        """Appends events of one type in one step, all or none; gives the last
+        one's id."""
+        self._check_open()
+        texts = [text_of(item) for item in items]
+        pieces = [t.encode() if isinstance(t, str) else t for t in texts]
+        sizes = array("I", map(len, pieces))
+        return _core.sse_stream_append_batch(
+            self._core, check_text("type", type), b"".join(pieces), sizes
+        )
+
+    def complete(self, data: Any = None, type: str = "") -> str:
+        """Ends the stream with an event, `completed` unless named; gives its id."""
+        return self._end(COMPLETED, data, type)
+
+    def fail(self, data: Any = None, type: str = "") -> str:
+        return self._end(FAILED, data, type)
+
+    def cancel(self, data: Any = None, type: str = "") -> str:
+        """Ends it as cancelled, at once: for its producer. Others `stop` it."""
+        return self._end(CANCELLED, {"reason": "stop"} if data is None else data, type)
+
+    def _end(self, state: int, data: Any, type: str) -> str:
+        self._check_open()
+        if isinstance(data, Event):
+            data, type = data.data, type or data.type
+        return _core.sse_stream_end(
+            self._core,
+            state,
+            check_text("type", type),
+            "{}" if data is None else text_of(data),
+        )
+
+    def info(self) -> StreamInfo:
+        self._check_open()
+        return StreamInfo(_core.sse_stream_get_info(self._core))
+
+    def _check_open(self) -> None:
+        if self._hub.closed:
+            raise HubClosed("the hub has been closed")
+
+
+class Subscription(Generic[T]):
+    """A reader. Iterate over it; it ends behind the terminal event. `reason` says
+    then why: ended, lagged, removed or closed."""
+
+    def __init__(
+        self,
+        hub: HubCore,
+        stream: Stream,
+        cursor: str,
+        raw: bool,
+        options: Dict[str, int],
+    ) -> None:
+        self.stream_id: str = stream.id
+        self.reason: Optional[str] = None
+        self._hub = hub
+        self._unpack = unpacker(raw)
+        self._ready: Deque[T] = deque()
+        self._turn = threading.Lock()  # a queue is drained by one at a time
+        self._queue = _core.sse_queue_new(hub.handle, None)
+        self._poll = select.poll()
+        self._poll.register(_core.sse_queue_fd(self._queue), select.POLLIN)
+        self._subscriber: Optional[_core.Subscriber] = None
+        try:
+            self._subscriber = _core.sse_subscriber_new(
+                stream._core, self._queue, cursor, options
+            )
+        except StreamEnded:
+            self.reason = "ended"  # nothing will ever come
+
+    def __enter__(self) -> Subscription[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        item = self.next()
+        if item is None:
+            raise StopIteration
+        return item
+
+    def next(self, timeout_s: Optional[float] = None) -> Optional[T]:
+        """The next one; None behind the last. TimeoutError when the time given
+        passes first."""
+        with self._turn:
+            while not self._ready:
+                if self.reason is not None:
+                    return None
+                if self._hub.closed:
+                    self.close()
+                elif not self._drain() and not self._wait(timeout_s):
+                    raise TimeoutError("nothing came in the time given")
+            return self._ready.popleft()
+
+    def close(self) -> None:
+        """Ends it, in whatever thread it is waited for."""
+        if self.reason is None:
+            self.reason = "closed"
+        self._subscriber = None
+        _core.sse_queue_wake(self._queue)
+
+    def _wait(self, timeout_s: Optional[float]) -> bool:
+        # Python's own poll: a signal's handler runs, an exception gets out.
+        return bool(self._poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+    def _drain(self) -> bool:
+        notes = _core.sse_queue_drain(self._queue, 64)
+        for kind, reason, _, data in notes:
+            if kind == NOTE_BYTES and self.reason is None:
+                self._ready.extend(self._unpack(data))
+                self._give()
+            elif kind == NOTE_END and self.reason is None:
+                self.reason = REASONS[reason]
+                self._subscriber = None
+        return bool(notes)
+
+    def _give(self) -> None:
+        subscriber = self._subscriber
+        if subscriber is not None:
+            _core.sse_subscriber_next(subscriber)
+
+
+class Hub:
+    """Streams, their logs and their readers. One for each process, as a rule."""
+
+    def __init__(self, url: str = "memory:", **options: Unpack[HubOptions]) -> None:
+        self.core: HubCore = HubCore(url, cast(Dict[str, Any], options))
+
+    @classmethod
+    def _of(cls, core: HubCore) -> Hub:
+        hub = cls.__new__(cls)
+        hub.core = core
+        return hub
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it: from now on everything of it raises HubClosed."""
+        self.core.close()
+
+    # ---- Streams ----
+
+    def create(
+        self,
+        id: str = "",
+        *,
+        user_id: str = "",
+        stream_type: str = "",
+        metadata: Any = None,
+        shared: bool = False,
+        channel: bool = False,
+        **options: Unpack[StreamOptions],
+    ) -> Stream:
+        """A new stream. Without an id, the hub makes one up that nobody guesses.
+        `shared`: with a store, any hub may append. `channel`: many writers, no
+        end."""
+        numbers = of_stream(cast(Dict[str, Any], options))
+        numbers["flags"] = (CHANNEL if channel else 0) | (SHARED if shared else 0)
+        return self._create(id, user_id, stream_type, metadata, None, numbers)
+
+    def _create(
+        self,
+        id: str,
+        user_id: str,
+        stream_type: str,
+        metadata: Any,
+        producer: Optional[_core.Queue],
+        numbers: Dict[str, int],
+    ) -> Stream:
+        """All that may be refused is refused before there is a stream."""
+        if id != "":
+            check_id(id)
+        for name, text in (("user_id", user_id), ("stream_type", stream_type)):
+            if len(check_text(name, text).encode()) > TEXT_MAX:
+                raise TooLarge(f"{name} is longer than {TEXT_MAX} bytes")
+        raw = b"" if metadata is None else raw_json(metadata)
+        if len(raw) > METADATA_MAX:
+            raise TooLarge(f"the metadata are longer than {METADATA_MAX} bytes")
+        handle = self.core.handle
+        core = _core.sse_stream_new(handle, id, producer, numbers)
+        id = id or _core.sse_stream_get_info(core)["id"]
+        try:
+            if user_id:
+                _core.sse_stream_set_owner(core, user_id)
+            if stream_type:
+                _core.sse_stream_set_kind(core, stream_type)
+            if raw:
+                _core.sse_stream_set_metadata(core, raw)
+        except Exception:
+            _core.sse_hub_remove(handle, id)
+            raise
+        return Stream(self.core, core, id)
+
+    def open(self, id: str) -> Stream:
+        """A handle on a stream that there is. StreamNotFound, if there is none."""
+        core = _core.sse_stream_open(self.core.handle, check_id(id))
+        return Stream(self.core, core, id)
+
+    def stop(self, id: str) -> None:
+        """Asks a stream's producer to stop, wherever it runs."""
+        _core.sse_hub_stop(self.core.handle, check_id(id))
+
+    def remove(self, id: str) -> None:
+        """Forgets a stream, and ends its subscriptions."""
+        _core.sse_hub_remove(self.core.handle, check_id(id))
+
+    def streams(self, *, user_id: str = "") -> List[StreamInfo]:
+        """A user's streams, or everybody's; newest first."""
+        found = _core.sse_list_new(self.core.handle, check_text("user_id", user_id))
+        infos: List[StreamInfo] = []
+        while True:
+            info = _core.sse_list_next(found)
+            if info is None:
+                return infos
+            infos.append(StreamInfo(info))
+
+    def info(self, id: str) -> StreamInfo:
+        return self.open(id).info()
+
+    # ---- Reading ----
+
+    @overload
+    def subscribe(
+        self,
+        id: str,
+        last_event_id: str = "",
+        *,
+        raw: Literal[False] = False,
+        heartbeat_ms: Optional[int] = 0,
+        retry_ms: Optional[int] = 0,
+    ) -> Subscription[Event]: ...
+
+    @overload
+    def subscribe(
+        self,
+        id: str,
+        last_event_id: str = "",
+        *,
+        raw: Literal[True],
+        heartbeat_ms: Optional[int] = 0,
+        retry_ms: Optional[int] = 0,
+    ) -> Subscription[bytes]: ...
+
+    def subscribe(
+        self,
+        id: str,
+        last_event_id: str = "",
+        *,
+        raw: bool = False,
+        heartbeat_ms: Optional[int] = 0,
+        retry_ms: Optional[int] = 0,
+    ) -> Union[Subscription[Event], Subscription[bytes]]:
+        """Reads a stream from behind an event: "" or "0" from its start, "$" only
+        what is new. `raw`: the bytes for the body of a response. Times of 0 are
+        the hub's, None is never."""
+        check_text("last_event_id", last_event_id)
+        options = reader_options(heartbeat_ms, retry_ms)
+        stream = self.open(id)
+        if raw:
+            return Subscription[bytes](self.core, stream, last_event_id, True, options)
+        return Subscription[Event](self.core, stream, last_event_id, False, options)
+
+    def recover(self, id: str, after: str = "") -> Recovered:
+        """What is known of a stream, with the events kept behind `after`."""
+        check_text("after", after)
+        stream = self.open(id)
+        whole = self._kept(stream, "")
+        info = stream.info()
+        last = next((e for e in reversed(whole) if e.gap is None), None)
+        terminal = last if info.state != "active" else None
+        events = whole
+        if after not in ("", "0"):
+            try:
+                events = self._kept(stream, after)
+            except StreamEnded:
+                events = []
+        return Recovered(info, events, last.id if last else "0", terminal)
+
+    def look(self, id: str, after: str = "") -> List[Event]:
+        """The events behind `after` that there are now. StreamEnded when `after` is
+        the terminal event."""
+        return self._kept(self.open(id), after)
+
+    def _kept(self, stream: Stream, after: str) -> List[Event]:
+        """The log's events behind the cursor, through a reader of the moment. What
+        libsse put in front of them, a gap, has no id."""
+        queue = _core.sse_queue_new(self.core.handle, None)
+        options = {"heartbeat_ms": NEVER, "retry_ms": NEVER}
+        reader = _core.sse_subscriber_new(stream._core, queue, after, options)
+        events: List[Event] = []
+        parser, last = Parser(), ""
+        while True:
+            notes = _core.sse_queue_drain(queue, 64)
+            for _, _, _, data in notes:
+                for event in parser.feed(data):
+                    event.id, last = ("" if event.id == last else event.id), event.id
+                    events.append(event)
+            if not notes:
+                del reader
+                return events
+
+    # ---- The hub ----
+
+    def settle(self, id: str, state: str, data: Any = None, type: str = "") -> None:
+        """Says what became of a stream whose producer went silent: "completed",
+        "failed", "cancelled", or "active": it still runs."""
+        states = ("active", "completed", "failed", "cancelled")
+        if state not in states:
+            raise ValueError(f"the state is one of {', '.join(states)}")
+        _core.sse_hub_settle(
+            self.core.handle,
+            check_id(id),
+            states.index(state),
+            check_text("type", type),
+            "{}" if data is None else text_of(data),
+        )
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        return _core.sse_hub_metrics(self.core.handle).decode()
+
+    def store_error(self) -> str:
+        """Why the store cannot be reached now; "" when all is well."""
+        return _core.sse_hub_store_error(self.core.handle)
+
+
+def unpacker(raw: bool) -> Callable[[bytes], List[Any]]:
+    """What makes items of a reader's bytes."""
+    return (lambda data: [data]) if raw else Parser().feed
+
+
+def reader_options(
+    heartbeat_ms: Optional[int], retry_ms: Optional[int]
+) -> Dict[str, int]:
+    return {
+        "flags": HOLD,
+        "heartbeat_ms": number_of("heartbeat_ms", heartbeat_ms),
+        "retry_ms": number_of("retry_ms", retry_ms),
+    }
+
+
+def raw_json(value: Any) -> bytes:
+    """JSON text as bytes: given as bytes, it is taken as it is."""
+    if isinstance(value, bytes):
+        return value
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text.encode()

@@ -1,0 +1,62 @@
+"""How the tests find the shared suite, which lies with those of the library."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[2] / "tests"))
+pytest.register_assert_rewrite("suite")
+
+from suite.fixtures import *  # noqa: E402, F403
+from suite.fixtures import Serve  # noqa: E402
+from suite.server import Server  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--server", default="uvicorn", help="what runs the suite's app")
+
+
+@pytest.fixture(scope="session")
+def command(request: pytest.FixtureRequest) -> list[str]:
+    server = request.config.getoption("--server")
+    program = f"{sys.executable} {HERE / 'suite_server.py'} --server {server}"
+    return shlex.split(program)
+
+
+@pytest.fixture(scope="session")
+def serve(command: list[str]) -> Iterator[Serve]:
+    """Servers that tests share: one for each set of options."""
+    running: dict[frozenset[tuple[str, Any]], Server] = {}
+
+    def start(**options: Any) -> Server:
+        key = frozenset(options.items())
+        if key not in running or not running[key].alive():
+            running[key] = Server(command, **options)
+        return running[key]
+
+    yield start
+    for server in [s for s in running.values() if s.alive()]:
+        server.stop()
+
+
+@pytest.fixture
+def own_server(command: list[str]) -> Iterator[Serve]:
+    """Servers for one test alone."""
+    started: list[Server] = []
+
+    def start(**options: Any) -> Server:
+        started.append(Server(command, **options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.alive():
+            server.kill()
+        status = server.process.returncode
+        assert status in (0, -signal.SIGKILL), f"{status}: {server.errors()}"

@@ -1,0 +1,97 @@
+"""A FastAPI application with all endpoints, as a program with the flags that the
+shared HTTP suite gives to servers. `--server` says what runs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from libsse import Hub
+from libsse.fastapi import router
+
+FLAGS = {"heartbeat-ms": int, "log-events": int, "log-bytes": int, "store": str}
+UNKNOWN = {"error": "not_found", "message": "There is nothing at this path."}
+
+
+def make_app() -> FastAPI:
+    """From the environment: some servers import the application by its name."""
+    options: dict[str, Any] = {}
+    for name, kind in FLAGS.items():
+        value = os.environ.get("SUITE_" + name.replace("-", "_"))
+        if value is not None:
+            options[name.replace("-", "_")] = kind(value)
+    url = options.pop("store", "memory:")
+    origin = os.environ.get("SUITE_allow_origin")
+    hub = Hub(url, **options)
+    app = FastAPI(lifespan=hub.lifespan, openapi_url=None)
+    app.include_router(router(hub, origins=[origin] if origin else []))
+
+    @app.exception_handler(404)
+    async def unknown(request: Request, _: Exception) -> Response:
+        return JSONResponse(UNKNOWN, 404)
+
+    return app
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--server", default="uvicorn")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--allow-origin")
+    for name, kind in FLAGS.items():
+        parser.add_argument("--" + name, type=kind)
+    return parser.parse_args()
+
+
+def pass_on(args: argparse.Namespace) -> None:
+    for name in [*FLAGS, "allow-origin"]:
+        name = name.replace("-", "_")
+        value = getattr(args, name)
+        if value is not None:
+            os.environ["SUITE_" + name] = str(value)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_uvicorn(port: int, http: str) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            print(f"listening on http://127.0.0.1:{port}", flush=True)
+
+    # Uvicorn ends by raising the signal again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    config = uvicorn.Config(
+        make_app(), port=port, http=http, log_level="warning", loop="asyncio"
+    )
+    Server(config).run()
+
+
+def main() -> None:
+    args = parse()
+    pass_on(args)
+    port = args.port or free_port()
+    if args.server == "uvicorn":
+        run_uvicorn(port, "httptools")
+    elif args.server == "uvicorn-h11":
+        run_uvicorn(port, "h11")
+    else:
+        sys.exit(f"there is no server {args.server}")
+
+
+if __name__ == "__main__":
+    main()

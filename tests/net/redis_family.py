@@ -1,0 +1,87 @@
+"""A master and a replica, with a switch or a Sentinel before them."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from fault_proxy import FaultProxy
+from nodes import wait_until
+from redis_server import RedisServer, free_port
+
+
+class Family:
+    """Use it in a `with`."""
+
+    def __init__(self) -> None:
+        at_once = ("--repl-diskless-sync-delay", "0")
+        self.master = RedisServer(*at_once)
+        self.replica = RedisServer(
+            *at_once, "--replicaof", "127.0.0.1", str(self.master.port)
+        )
+        wait_until(self.in_step, "the replica does not follow")
+
+    def __enter__(self) -> "Family":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.master.close()
+        self.replica.close()
+
+    def in_step(self) -> bool:
+        with self.replica.client() as client:
+            return client.info("replication")["master_link_status"] == "up"
+
+    def hand_over(self) -> None:
+        """In order: writes wait until the replica has everything."""
+        with self.master.client() as client:
+            client.execute_command(
+                "FAILOVER", "TO", "127.0.0.1", str(self.replica.port)
+            )
+        self.master, self.replica = self.replica, self.master
+        wait_until(self.is_promoted, "there is no new master")
+
+    def is_promoted(self) -> bool:
+        with self.master.client() as client:
+            return client.role()[0] == "master"
+
+
+class Switch(FaultProxy):
+    """One address for whoever is the master."""
+
+    def turn(self, server: RedisServer) -> None:
+        self.target_port = server.port
+        self.reset()
+
+
+class Sentinel:
+    """Use it in a `with`. It calls the master "main"."""
+
+    def __init__(self, family: Family, down_ms: int = 500) -> None:
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="sentinel-"))
+        config = self.directory / "sentinel.conf"
+        config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\n"
+            f"sentinel monitor main 127.0.0.1 {family.master.port} 1\n"
+            f"sentinel down-after-milliseconds main {down_ms}\n"
+            "sentinel failover-timeout main 5000\n"
+        )
+        self.process = subprocess.Popen(
+            ["redis-server", str(config), "--sentinel"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd=self.directory,
+        )
+
+    def __enter__(self) -> "Sentinel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.port}/main"
