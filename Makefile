@@ -7,7 +7,7 @@ DESTDIR ?=
 # In CI, a warning in the release build is an error too.
 RELEASE := cmake --preset release $(if $(CI),-DLIBSSE_WERROR=ON)
 
-.PHONY: build run test bench fuzz install format clean
+.PHONY: build run test bench chaos fuzz install format clean
 
 build:
 	@scripts/install_packages.sh build
@@ -28,6 +28,13 @@ bench:
 	npm install --prefix bench --silent --no-audit --no-fund
 	build/bench/queue_bench
 	bench/run
+
+chaos:
+	@scripts/install_packages.sh build test
+	$(RELEASE) -DLIBSSE_TESTS=ON
+	cmake --build --preset release
+	@scripts/venv.sh
+	build/venv/bin/python bench/chaos.py
 
 fuzz:
 	@scripts/install_packages.sh build test

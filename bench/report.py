@@ -12,7 +12,7 @@ from statistics import median
 BEGIN = '<!-- results: written by bench/report.py -->'
 END = '<!-- end of results -->'
 TABLES = {'lines': ('raw', 'nchan'), 'client': ('node', 'fetch'),
-          'store': ('rpush', 'seed', 'evalsha')}
+          'store': ('rpush', 'plain', 'evalsha')}
 
 
 def values(line, server):

@@ -17,7 +17,7 @@ enum {
     SAMPLES_MAX = 1 << 21
 };
 
-#define WARM_UP_NS 100000000u
+#define WARM_UP_NS 50000000u
 
 /* How events are appended. An event counts when its append has been answered,
  * or, where it is not `awaited`, when a reader at the other end has it. */

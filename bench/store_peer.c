@@ -7,12 +7,12 @@
  * WAY is one of
  *
  *   rpush    RPUSH and PUBLISH, sent together
- *   seed     RPUSH, and when that is answered, EXPIRE; `catchup` is LRANGE of
+ *   plain    RPUSH, and when that is answered, EXPIRE; `catchup` is LRANGE of
  *            the whole list
  *   evalsha  the script that libsse appends with
  *
  * With rpush and evalsha a second connection subscribes to every stream. Where
- * an append is awaited it only looks now and then at what has come. seed tells
+ * an append is awaited it only looks now and then at what has come. plain tells
  * nobody, so its events count when they are stored.
  *
  * Exit status: 0; 1 for a wrong result; 2 when it could not run. */
@@ -32,7 +32,7 @@ enum {
     LOOK_EVERY = 256    /* appends */
 };
 
-enum way { RPUSH, SEED, EVALSHA };
+enum way { RPUSH, PLAIN, EVALSHA };
 
 enum due { LENGTH, RECEIVERS, EXPIRED, APPENDED };
 
@@ -56,7 +56,7 @@ struct peer {
     bool               ready[STREAMS_MAX]; /* may have room for an event */
 };
 
-static const char *const ways[] = {"rpush", "seed", "evalsha"};
+static const char *const ways[] = {"rpush", "plain", "evalsha"};
 
 /* ---- Connections --------------------------------------------------------- */
 
@@ -110,7 +110,7 @@ static void open_stream(struct peer *p, unsigned i)
     redisAppendCommand(p->commands,
                        "HSET sse:stream:b%u streamId b%u state active", i, i);
     freeReplyObject(next_reply(p->commands));
-    if (p->way == SEED)
+    if (p->way == PLAIN)
         return;
     redisAppendCommand(p->pushes, "SUBSCRIBE sse:ch:b%u", i);
     freeReplyObject(next_reply(p->pushes));
@@ -285,7 +285,7 @@ static void send_evalsha(struct peer *p, unsigned stream, struct rows *rows,
 static void append(struct peer *p, unsigned stream)
 {
     struct line *l = &p->lines[stream];
-    unsigned     count = p->way == SEED ? 1 : p->load->batch;
+    unsigned     count = p->way == PLAIN ? 1 : p->load->batch;
     struct rows  rows;
 
     for (unsigned i = 0; i < count; i++)
@@ -326,7 +326,7 @@ static void check_appended(const redisReply *r, const struct reply_due *due,
 static void take_reply(struct peer *p, const redisReply *r)
 {
     struct reply_due due = p->due[p->due_first++ % REPLIES_MAX];
-    bool             counts = p->load->awaited || p->way == SEED;
+    bool             counts = p->load->awaited || p->way == PLAIN;
 
     if (r->type == REDIS_REPLY_ERROR)
         wrong("stream %u: %s", due.stream, r->str);
@@ -336,7 +336,7 @@ static void take_reply(struct peer *p, const redisReply *r)
              r->integer != (due.what == LENGTH ? due.top : 1))
         wrong("stream %u, event %u: answered %lld", due.stream, due.top - 1,
               r->integer);
-    if (p->way == SEED && due.what == LENGTH)
+    if (p->way == PLAIN && due.what == LENGTH)
         send_expire(p, due.stream);
     else if (due.what != LENGTH && counts)
         counts_to(p, due.stream, due.top);
@@ -399,7 +399,7 @@ static void wait_input(struct peer *p, uint64_t due_ns)
 
 static bool has_room(const struct peer *p, const struct line *l)
 {
-    if (p->way == SEED) /* it waits for each of its events */
+    if (p->way == PLAIN) /* it waits for each of its events */
         return l->sent == l->counted;
     return line_has_room(l, p->load);
 }
@@ -428,7 +428,7 @@ static uint64_t patience(void)
 
 static void run_closed(struct peer *p)
 {
-    bool     alone = p->load->awaited || p->way == SEED;
+    bool     alone = p->load->awaited || p->way == PLAIN;
     unsigned turns = 0;
 
     while (!meter_is_over(&p->meter)) {
@@ -467,7 +467,7 @@ static void finish(struct peer *p)
         struct line *l = &p->lines[i];
 
         while (l->counted < l->sent ||
-               (p->way != SEED && p->seen[i] < l->sent)) {
+               (p->way != PLAIN && p->seen[i] < l->sent)) {
             flush(p->commands);
             wait_input(p, until_ns);
             if (now_ns() > until_ns)

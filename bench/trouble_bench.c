@@ -26,9 +26,9 @@
 
 enum {
     OUTAGE_MS = 3000,
-    PATIENCE_S = 90, /* what has not come then does not come */
-    ROUND_MS = 100,  /* each stream of the mix gets an event */
-    LIMIT_MS = 1000, /* of silence, in the mix */
+    PATIENCE_S = 180, /* what has not come then does not come */
+    ROUND_MS = 100,   /* each stream of the mix gets an event */
+    LIMIT_MS = 1000,  /* of silence, in the mix */
     COMPLAINTS = 5
 };
 

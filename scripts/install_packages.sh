@@ -9,7 +9,7 @@ build=(make cmake ninja-build gcc libc6-dev pkg-config libuv1-dev
 test=(g++ clang libclang-rt-14-dev libcmocka-dev swig python3 python3-venv
       python3-dev redis-server openssl chromium chromium-driver curl
       ca-certificates)
-bench=(nginx libnginx-mod-nchan python3 curl)
+bench=(nginx libnginx-mod-nchan redis-server python3 curl)
 command -v go >/dev/null || test+=(golang)
 command -v npm >/dev/null || { test+=(nodejs npm); bench+=(nodejs npm); }
 

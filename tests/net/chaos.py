@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodes import Nodes
+from nodes import Nodes, wait_until
 from processes import Script
 from producers import Producer
+from redis_family import Family, Sentinel, Switch
 from redis_server import RedisServer
 from store_verdict import Record, Verdict, judge, judge_log
 from suite.api import Api
@@ -30,12 +31,12 @@ Trouble = Callable[["Run"], None]
 @dataclass(frozen=True)
 class Size:
     streams: int = 40  # over HTTP
-    pub_streams: int = 0
+    pub_streams: int = 2
     producers: int = 2  # each of them with ...
     producer_streams: int = 10
     events: int = 100  # in each stream
     readers: int = 2  # of each stream
-    write_s: float = 4  # about
+    write_s: float = 3  # about
     every_s: float = 0.5  # one trouble
 
 
@@ -258,14 +259,70 @@ def kill_reader_node(run: Run) -> None:
     servers[victim] = servers.pop()
 
 
-TROUBLES: dict[str, Trouble] = {
-    "CLIENT KILL pubsub": cut_subscriptions,
-    "CLIENT KILL pubsub and normal": cut_all,
-    "links cut, SCRIPT FLUSH, DEBUG SLEEP": everything,
-    "SIGSTOP 1.5 s": hang,
-    "OOM for 2 s": fill,
-    "restart": restart,
-    "crash, back with older data": restart_older,
-    "crash, back without data": restart_empty,
-    "kill -9 of a node": kill_reader_node,
+def flush_all(run: Run) -> None:
+    with run.redis.client() as client:
+        client.flushall()
+
+
+# ---- Scenarios ---------------------------------------------------------------
+
+Outcome = tuple[int, dict[str, Verdict]]  # how often there was trouble
+Scenario = Callable[[Path, str, Size], Outcome]
+
+
+def with_trouble(trouble: Trouble | None) -> Scenario:
+    def play(build_dir: Path, seed: str, size: Size) -> Outcome:
+        with RedisServer("--enable-debug-command", "local") as redis:
+            run = Run(build_dir, redis, seed, size)
+            verdicts = run.go(trouble)
+        return run.actions, verdicts
+
+    return play
+
+
+def hand_over(build_dir: Path, seed: str, size: Size) -> Outcome:
+    """Master and replica change places, and a switch turns."""
+    with Family() as family, Switch(family.master.port) as switch:
+        run = Run(build_dir, family.master, seed, size)
+        run.store_url = f"redis://127.0.0.1:{switch.port}"
+
+        def trouble(_: Run) -> None:
+            family.hand_over()
+            switch.turn(family.master)
+            wait_until(family.follows)
+
+        verdicts = run.go(trouble)
+        return run.actions, verdicts
+
+
+def lose_master(build_dir: Path, seed: str, size: Size) -> Outcome:
+    """A Sentinel promotes the replica, which may lack what came last."""
+    with Family() as family, Sentinel(family) as sentinel:
+        run = Run(build_dir, family.master, seed, size)
+        run.store_url = sentinel.url
+
+        def trouble(_: Run) -> None:
+            if run.actions > 0:
+                family.bring_back()
+            family.lose_master()
+
+        verdicts = run.go(trouble)
+        return run.actions, verdicts
+
+
+# With each: whether the store keeps what it has acknowledged.
+SCENARIOS: dict[str, tuple[Scenario, bool]] = {
+    "none": (with_trouble(None), True),
+    "CLIENT KILL pubsub": (with_trouble(cut_subscriptions), True),
+    "CLIENT KILL pubsub and normal": (with_trouble(cut_all), True),
+    "links cut, SCRIPT FLUSH, DEBUG SLEEP": (with_trouble(everything), True),
+    "SIGSTOP for 1.5 s": (with_trouble(hang), True),
+    "OOM for 2 s": (with_trouble(fill), True),
+    "restart in order": (with_trouble(restart), True),
+    "kill -9 of a server": (with_trouble(kill_reader_node), True),
+    "master hands over to its replica": (hand_over, True),
+    "Sentinel, SIGKILL of the master": (lose_master, False),
+    "SIGKILL, older data": (with_trouble(restart_older), False),
+    "SIGKILL, no data": (with_trouble(restart_empty), False),
+    "FLUSHALL": (with_trouble(flush_all), False),
 }

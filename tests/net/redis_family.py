@@ -41,9 +41,24 @@ class Family:
         self.master, self.replica = self.replica, self.master
         wait_until(self.is_promoted, "there is no new master")
 
+    def lose_master(self) -> None:
+        """SIGKILL. Somebody must promote the replica."""
+        self.master.kill()
+        self.master, self.replica = self.replica, self.master
+        wait_until(self.is_promoted, "there is no new master")
+
     def is_promoted(self) -> bool:
         with self.master.client() as client:
             return client.role()[0] == "master"
+
+    def bring_back(self) -> None:
+        """The one that was killed, as a replica, once somebody has told it."""
+        self.replica.start()
+        wait_until(self.follows, "it does not follow")
+
+    def follows(self) -> bool:
+        with self.replica.client() as client:
+            return client.role()[0] == "slave" and self.in_step()
 
 
 class Switch(FaultProxy):

@@ -1,20 +1,35 @@
-"""The suite that all servers share, run against sse-server on a Redis."""
+"""The suite that all servers share, run against sse-server on a Redis.
 
+What it holds otherwise there:
+
+* the numbers of an id that is used again go on, so that no two events of it
+  ever have the same;
+* a list in Redis is bounded by the count of events, not by their bytes;
+* streams of one millisecond are listed in any order, as several servers make
+  them.
+"""
+
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from nodes import wait_until
 from redis_fixtures import redis_server  # noqa: F401
 from redis_server import RedisServer
 from servers import own_servers, shared_servers
+from suite.api import Api, fresh_id
 from suite.append import (  # noqa: F401
     TestAppendBody,
     TestAppendData,
     TestAppendNumbers,
     TestAppendType,
 )
-from suite.create import TestCreate  # noqa: F401
-from suite.cursors import TestCursor, TestDiverged, TestGap, told  # noqa: F401
+from suite.checks import assert_gap
+from suite.create import TestCreate as CreateInMemory
+from suite.cursors import TestCursor, told  # noqa: F401
+from suite.cursors import TestDiverged as DivergedInMemory
+from suite.cursors import TestGap as GapInMemory
 from suite.ending import TestDelete, TestEnd, TestStop  # noqa: F401
 from suite.fixtures import Serve
 from suite.http_rules import (  # noqa: F401
@@ -24,7 +39,9 @@ from suite.http_rules import (  # noqa: F401
     TestRequestBody,
 )
 from suite.observe import TestHealth, TestMetrics  # noqa: F401
-from suite.recover import TestList, TestPoll, TestRecover  # noqa: F401
+from suite.recover import TestList as ListInMemory
+from suite.recover import TestPoll, TestRecover  # noqa: F401
+from suite.sse_reader import seq_of
 from suite.subscribe import TestHeartbeat, TestSubscribe  # noqa: F401
 
 pytestmark = pytest.mark.asan
@@ -43,3 +60,76 @@ def serve(on_redis: list[str]) -> Iterator[Serve]:
 @pytest.fixture
 def own_server(on_redis: list[str]) -> Iterator[Serve]:
     yield from own_servers(on_redis)
+
+
+def numbers(ids: list[str | None]) -> list[int]:
+    return [seq_of(event_id or "") for event_id in ids]
+
+
+class TestCreate(CreateInMemory):
+    @pytest.mark.parametrize("verb", ["complete", "fail", "stop"])
+    def test_the_id_of_an_ended_stream_starts_anew(self, api: Api, verb: str) -> None:
+        stream = api.new_stream()
+        api.append_many(stream, ["old one", "old two"])
+        api.end(stream, verb)
+        assert numbers([event.id for event in api.events(stream)]) == [1, 2, 3]
+        assert api.create(streamId=stream).status == 201
+        new = [api.append(stream, "new"), api.complete(stream)]
+        assert numbers(new) == [4, 5]
+        gap, *events = api.events(stream)
+        assert_gap(gap, 1, 3, "trimmed")
+        assert [event.id for event in events] == new
+
+    def test_the_id_of_a_deleted_stream_starts_anew(self, api: Api) -> None:
+        stream = api.new_stream()
+        api.append(stream, "old")
+        assert api.delete(stream).status == 204
+        assert api.create(streamId=stream).status == 201
+        assert numbers([api.append(stream, "new")]) == [2]
+
+
+class TestDiverged(DivergedInMemory):
+    """Numbers go on, so that what is gone is known exactly."""
+
+    def test_a_stream_that_was_created_again(self, api: Api) -> None:
+        stream = api.new_stream()
+        old = [*api.append_many(stream, ["old"] * 5), api.complete(stream)]
+        api.new_stream(streamId=stream)
+        new = api.append_many(stream, ["new"] * 3)
+        for seq, cursor in enumerate(old, 1):
+            with api.subscribe(stream, cursor=cursor) as reader:
+                if seq < len(old):
+                    assert_gap(reader.event(), seq + 1, len(old), "trimmed")
+                assert [event.id for event in reader.take(3)] == new
+
+    def test_a_stream_that_was_created_again_and_has_no_events(self, api: Api) -> None:
+        stream = api.new_stream()
+        old = api.append(stream, "old")
+        api.complete(stream)
+        api.new_stream(streamId=stream)
+        with api.subscribe(stream, cursor=old) as reader:
+            reader.retry()
+            new = api.append(stream, "new")
+            assert_gap(reader.event(), 2, 2, "trimmed")
+            assert reader.event().id == new
+
+
+class TestGap(GapInMemory):
+    def test_a_log_bounded_by_bytes(self, narrow: Api) -> None:
+        """Not in Redis."""
+        stream = narrow.new_stream()
+        ids = [narrow.append(stream, "x" * 300) for _ in range(50)]
+        ids.append(narrow.complete(stream))
+        assert [event.id for event in narrow.events(stream)] == ids
+
+
+class TestList(ListInMemory):
+    def test_newest_first(self, api: Api) -> None:
+        user = fresh_id()
+        streams = []
+        for _ in range(8):
+            before = time.time_ns() // 1_000_000
+            streams.append(api.new_stream(userId=user))
+            wait_until(lambda: time.time_ns() // 1_000_000 > before + 1)
+        listed = api.streams_of(user).json()["streams"]
+        assert [entry["streamId"] for entry in listed] == streams[::-1]

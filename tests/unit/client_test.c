@@ -857,6 +857,26 @@ static void the_terminal_event_ends_it(void)
     end();
 }
 
+static void a_long_type_may_end_it(void)
+{
+    char type[101] = "", text[512];
+
+    memset(type, 'x', 100);
+    make(NULL);
+    OK(sse__client_add_end_type(w.c, type, 100));
+    sse__client_start(w.c, w.now, w.wall);
+    pump();
+    ok();
+    snprintf(text, sizeof(text),
+             "event: %.99s\ndata: 1\n\nevent: %s\ndata: 2\n\n", type, type);
+    bytes(text);
+    snprintf(text, sizeof(text),
+             "connecting\nopen 200\nopen\n%.99s|1|\n%s|2|\nend 13\n", type,
+             type);
+    saw(text);
+    end();
+}
+
 static void close_is_the_last_word(void)
 {
     begin_open(NULL);
@@ -1148,6 +1168,7 @@ int main(void)
         FAIL_ALLOC_TEST(events_without_ids_follow_those_around_them),
         FAIL_ALLOC_TEST(an_id_that_is_no_header_is_not_sent),
         FAIL_ALLOC_TEST(the_terminal_event_ends_it),
+        FAIL_ALLOC_TEST(a_long_type_may_end_it),
         FAIL_ALLOC_TEST(close_is_the_last_word),
         FAIL_ALLOC_TEST(restart_reconnects_at_once),
         FAIL_ALLOC_TEST(recovery_spares_the_stream),

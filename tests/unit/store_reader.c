@@ -6,7 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store.h"
 #include "support.h"
+
+bool reader_like_server;
+
+static int fetch(sse_hub *hub, const char *id, const char *cursor)
+{
+    sse__cursor at;
+    int         rc = sse__cursor_parse(&at, cursor, strlen(cursor));
+
+    assert_int_equal(rc, SSE_OK);
+    assert_int_equal(sse__hub_enter(hub), SSE_OK);
+    rc = sse__store_fetch(hub, id, strlen(id), &at);
+    sse__hub_leave(hub);
+    return rc;
+}
 
 int reader_try(reader *r, sse_hub *hub, const char *id, const char *cursor)
 {
@@ -17,6 +32,8 @@ int reader_try(reader *r, sse_hub *hub, const char *id, const char *cursor)
     *r = (reader){.hub = hub};
     r->text = calloc(1, r->cap = 4096);
     assert_non_null(r->text);
+    if (reader_like_server && (rc = fetch(hub, id, cursor)) < 0)
+        return rc;
     rc = sse_stream_open(hub, id, strlen(id), &r->stream);
     if (rc < 0)
         return rc;

@@ -16,6 +16,10 @@ typedef struct reader {
     uint32_t        reason; /* SSE_REASON_NONE until it ends                */
 } reader;
 
+/* A server fetches a stream for the cursor that it was given; a program opens
+ * it, and says only then where it begins. */
+extern bool reader_like_server;
+
 /* Finds the stream and subscribes; what the two say. */
 int  reader_try(reader *r, sse_hub *hub, const char *id, const char *cursor);
 void reader_open(reader *r, sse_hub *hub, const char *id, const char *cursor);

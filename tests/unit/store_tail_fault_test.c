@@ -239,6 +239,22 @@ static void survives_empty_restarts(void **state)
     survive(restart, 3);
 }
 
+/* With what Redis had saved: the rest is restored. */
+static void restart_saved(unsigned round)
+{
+    (void)round;
+    redis_do(&redis, "SAVE");
+    usleep(20000); /* some that it will not have */
+    redis_kill(&redis);
+    redis_start(&redis);
+}
+
+static void survives_restarts(void **state)
+{
+    (void)state;
+    survive(restart_saved, 3);
+}
+
 static void flush_all(unsigned round)
 {
     (void)round;
@@ -251,6 +267,38 @@ static void survives_flushes(void **state)
     survive(flush_all, 3);
 }
 
+/* Redis hears of all channels at once, and readers of what they missed. */
+static void subscribes_again_in_one_go(void **state)
+{
+    enum { STREAMS = 200 };
+    static reader there[STREAMS];
+    sse_stream   *s[STREAMS];
+    char          id[16];
+
+    (void)state;
+    for (int i = 0; i < STREAMS; i++) {
+        snprintf(id, sizeof(id), "s%d", i);
+        s[i] = store_stream(a, id, NULL, 0);
+        store_append_many(s[i], 0, 1);
+        UNTIL(store_number(&redis, "LLEN sse:events:%s", id) == 1);
+        reader_open(&there[i], b, id, "");
+    }
+    UNTIL(store_metric(b, "sse_store_subscriptions") == STREAMS);
+    redis_do(&redis, "CONFIG RESETSTAT");
+    redis_do(&redis, "CLIENT KILL TYPE pubsub");
+    for (int i = 0; i < STREAMS; i++)
+        store_append_many(s[i], 1, 1);
+    for (int i = 0; i < STREAMS; i++)
+        UNTIL(reader_count(&there[i]) == 2);
+    /* One each for what the two hubs are told themselves. */
+    assert_in_range(
+        redis_info(&redis, "commandstats", "cmdstat_subscribe:calls="), 1, 3);
+    for (int i = 0; i < STREAMS; i++) {
+        reader_close(&there[i]);
+        sse_stream_free(s[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,7 +309,10 @@ int main(void)
                                         stop),
         cmocka_unit_test_setup_teardown(survives_silence, start, stop),
         cmocka_unit_test_setup_teardown(survives_empty_restarts, start, stop),
+        cmocka_unit_test_setup_teardown(survives_restarts, start, stop),
         cmocka_unit_test_setup_teardown(survives_flushes, start, stop),
+        cmocka_unit_test_setup_teardown(subscribes_again_in_one_go, start,
+                                        stop),
     };
 
     cmocka_set_test_filter(getenv("TEST_ONLY"));

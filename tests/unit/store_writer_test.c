@@ -77,6 +77,34 @@ static void begins_without_redis(void **state)
     sse_hub_free(hub);
 }
 
+static int set_store(sse_hub *hub, const char *url)
+{
+    return sse_hub_set_store(hub, url, strlen(url), NULL);
+}
+
+static void says_why_it_is_refused(void **state)
+{
+    sse_hub *hub;
+    char     url[160];
+
+    (void)state;
+    redis_remove(&redis);
+    redis_prepare(&redis, 0, "requirepass secret");
+    redis.password = "secret";
+    redis_start(&redis);
+    OK(sse_hub_new(NULL, &hub));
+    assert_int_equal(set_store(hub, "http://localhost"), SSE_ERR_INVAL);
+    assert_string_not_equal(sse_hub_store_error(hub), "");
+    snprintf(url, sizeof(url), "unix://%s", redis.socket);
+    assert_int_equal(set_store(hub, url), SSE_ERR_STORE);
+    assert_non_null(strstr(sse_hub_store_error(hub), "NOAUTH"));
+    snprintf(url, sizeof(url), "unix://:secret@%s", redis.socket);
+    OK(set_store(hub, url));
+    assert_string_equal(sse_hub_store_error(hub), "");
+    assert_int_equal(set_store(hub, url), SSE_ERR_INVAL);
+    sse_hub_free(hub);
+}
+
 /* What was made up while nobody could be asked is put right behind what the
  * id had before. */
 static void finds_an_earlier_run_too_late(void **state)
@@ -539,6 +567,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         AWAY(begins_without_redis),
+        AWAY(says_why_it_is_refused),
         AWAY(finds_an_earlier_run_too_late),
         AWAY(finds_an_id_taken_too_late),
         TEST(comes_back_empty),

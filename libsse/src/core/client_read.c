@@ -211,10 +211,9 @@ static look look_at(sse__client *c, const sse_item *e)
 static bool is_end(const sse__client *c, const sse_item *e)
 {
     const char *at = c->end_types.data, *end = at + c->end_types.len;
+    bool        may = c->end_lens & sse__client_length_bit(e->type_len);
 
-    if (!(c->end_lens & sse__client_length_bit(e->type_len)))
-        at = end;
-    for (; at < end; at += strlen(at) + 1)
+    for (; may && at < end; at += strlen(at) + 1)
         if (is_text(e->type, e->type_len, at))
             return true;
     return c->o.profile != SSE_PROFILE_STRICT &&

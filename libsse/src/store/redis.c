@@ -62,21 +62,34 @@ void sse__redis_refused(sse__redis *r, const redisReply *reply)
     sse__store_changed(&r->base);
 }
 
+static bool is_troubled(const sse__redis *r)
+{
+    return r->trouble[0] != '\0' &&
+           sse__redis_now(r) < r->trouble_ms + TROUBLE_MS;
+}
+
+/* A refusal comes before other reasons, as it is for good. */
 static int is_up(sse__store *store, const char **why)
 {
     sse__redis *r = sse__redis_of(store);
 
     *why = "";
+    if (r->commands_health.fatal || r->pushes_health.fatal) {
+        *why = r->commands_health.fatal ? r->commands_health.why
+                                        : r->pushes_health.why;
+        return -1;
+    }
     if (!r->commands_up)
         *why = r->commands_health.why;
     else if (!r->pushes_up)
         *why = r->pushes_health.why;
-    else if (r->trouble[0] != '\0' &&
-             sse__redis_now(r) < r->trouble_ms + TROUBLE_MS)
+    else if (is_troubled(r))
         *why = r->trouble;
     else
         return 1;
-    return r->commands_health.fatal || r->pushes_health.fatal ? -1 : 0;
+    if (**why == '\0')
+        *why = "Redis has not been reached yet";
+    return 0;
 }
 
 /* ---- Operations ---- */

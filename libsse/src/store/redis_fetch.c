@@ -136,6 +136,12 @@ static bool waits_for_event(sse__tail *t, sse__fetch *f)
     return true;
 }
 
+void sse__fetch_stop_waiting(sse__tail *t)
+{
+    for (sse__link *l = t->fetches.next; l != &t->fetches; l = l->next)
+        fetch_at(l)->ahead_ms = sse__redis_now(t->engine);
+}
+
 static void answer_one(sse__tail *t, sse__fetch *f)
 {
     sse__stream *s = t->stream;

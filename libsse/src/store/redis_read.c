@@ -187,6 +187,7 @@ static bool waits_for_cursor(sse__tail *t, const sse__page *p)
     if (p->ended || now_ms - t->behind_ms >= SSE__AHEAD_MS) {
         t->from_start = true;
         t->behind_ms = 0;
+        sse__fetch_stop_waiting(t);
     } else {
         t->hold_ms = now_ms + SSE__RETRY_MS;
     }

@@ -160,6 +160,9 @@ sse__cursor sse__fetch_first(const sse__tail *t);
 /* Whether row `tag` of event `seq` is not what one of them has seen. */
 bool sse__fetch_differs(const sse__tail *t, uint64_t seq, uint32_t tag);
 
+/* What they have seen will not come any more. */
+void sse__fetch_stop_waiting(sse__tail *t);
+
 /* When the first of them is due, or INT64_MAX. */
 int64_t sse__fetch_due_ms(const sse__tail *t);
 

@@ -6,6 +6,7 @@ from ._events import Event, Gap, Parser, encode, encode_comment, parse
 from ._hub import Hub, Stream
 from ._info import Recovered, StreamInfo
 from ._subscription import Subscription
+from .client import Client, ClientError, News
 from .errors import (
     BadCursor,
     BadStreamId,
@@ -29,6 +30,8 @@ __version__ = _sse_version()
 __all__ = [
     "BadCursor",
     "BadStreamId",
+    "Client",
+    "ClientError",
     "Event",
     "Forbidden",
     "Gap",
@@ -37,6 +40,7 @@ __all__ = [
     "HubForked",
     "InvalidArgument",
     "LimitExceeded",
+    "News",
     "NotUTF8",
     "Parser",
     "Recovered",

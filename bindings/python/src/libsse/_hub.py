@@ -29,6 +29,7 @@ from . import _core, sync
 from ._api import Api
 from ._door import Doors
 from ._events import Event, check_id, check_text
+from ._guardian import Guardian
 from ._hub_core import HubCore
 from ._info import Recovered, StreamInfo
 from ._options import of_stream
@@ -310,6 +311,20 @@ class Hub:
         )
 
     # ---- The hub ----
+
+    @contextlib.asynccontextmanager
+    async def guardian(
+        self, on_orphan: Callable[[StreamInfo], Any]
+    ) -> AsyncGenerator[None, None]:
+        """With a store: while it is open, streams whose producer went silent are
+        told to `on_orphan(info)`, async or not. It answers "completed", "failed" or
+        "cancelled", with data as a second value if it likes, and the stream ends so;
+        or "active", or None: the job still runs, and is asked about again."""
+        guard = Guardian(self, on_orphan)
+        try:
+            yield
+        finally:
+            await guard.close()
 
     async def settle(
         self, id: str, state: str, data: Any = None, type: str = ""

@@ -31,6 +31,7 @@ class HubCore:
         self._handle: Optional[_core.Hub] = None
         self._lock = threading.Lock()
         self._last_key = 0
+        self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
         self.on_fork: List[Callable[[], None]] = []
         _hubs.add(self)
 
@@ -55,9 +56,13 @@ class HubCore:
             return self._handle
 
     def close(self) -> None:
+        """Its streams' handles would keep it alive, with its thread and leases."""
         with self._lock:
             self.closed = True
-            self._handle = None
+            for stream in list(self.streams):
+                stream._core = None
+            handle, self._handle = self._handle, None
+        del handle  # without the lock: it waits for the store to have it all
 
     def new_key(self) -> int:
         with self._lock:
@@ -68,6 +73,7 @@ class HubCore:
         """In the child of a fork: what was open belongs to the parent."""
         self._lock = threading.Lock()
         self._handle = None
+        self.streams = weakref.WeakSet()
         for callback in self.on_fork:
             callback()
 

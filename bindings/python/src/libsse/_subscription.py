@@ -72,7 +72,7 @@ class Subscription(Generic[T]):
         try:
             self._subscriber = await self._hub._run(
                 _core.sse_subscriber_new,
-                stream._core,
+                stream._handle,
                 door.queue,
                 self._cursor,
                 self._options,

@@ -340,6 +340,11 @@ int core_append_batch(sse_stream *s, const char *type, size_t type_len,
                                    len / sizeof(uint32_t), out);
 }
 
+int core_client_no_token(sse_client *c)
+{
+    return sse_client_set_token(c, NULL, 0, 0);
+}
+
 PyObject *core_client_header(sse_client *c, const char *name, size_t name_len)
 {
     size_t      len;

@@ -285,5 +285,8 @@ core_rc core_append_batch(sse_stream *s, const char *type, size_t type_len,
                           const char *data, size_t data_len, const char *text,
                           size_t len, sse_event_id *out);
 %nothread core_append_batch;
+%rename(sse_client_no_token) core_client_no_token;
+core_rc core_client_no_token(sse_client *c);
+core_rc sse_client_decide(sse_client *c, int decision);
 %rename(sse_client_header) core_client_header;
 PyObject *core_client_header(sse_client *c, const char *name, size_t name_len);

@@ -52,12 +52,12 @@ T = TypeVar("T", Event, bytes)
 class Stream:
     """A handle on one stream of a hub. Dropping it ends nothing. Any thread."""
 
-    __slots__ = ("_core", "_hub", "id")
+    __slots__ = ("__weakref__", "_core", "id")
 
     def __init__(self, hub: HubCore, core: _core.Stream, id: str) -> None:
-        self._hub = hub
-        self._core = core
+        self._core: Optional[_core.Stream] = core
         self.id: str = id
+        hub.streams.add(self)
 
     def __repr__(self) -> str:
         return f"<Stream {self.id}>"
@@ -69,19 +69,17 @@ class Stream:
             data, type = data.data, type or data.type
         if data.__class__ is not str:
             data = text_of(data)
-        if self._hub.closed:
-            raise HubClosed("the hub has been closed")
-        return _core.sse_stream_append(self._core, check_text("type", type), data)
+        core = self._core or self._handle
+        return _core.sse_stream_append(core, check_text("type", type), data)
 
     def send_many(self, items: Iterable[Any], type: str = "") -> str:
         """Appends events of one type in one step, all or none; gives the last
         one's id."""
-        self._check_open()
         texts = [text_of(item) for item in items]
         pieces = [t.encode() if isinstance(t, str) else t for t in texts]
         sizes = array("I", map(len, pieces))
         return _core.sse_stream_append_batch(
-            self._core, check_text("type", type), b"".join(pieces), sizes
+            self._handle, check_text("type", type), b"".join(pieces), sizes
         )
 
     def complete(self, data: Any = None, type: str = "") -> str:
@@ -96,23 +94,23 @@ class Stream:
         return self._end(CANCELLED, {"reason": "stop"} if data is None else data, type)
 
     def _end(self, state: int, data: Any, type: str) -> str:
-        self._check_open()
         if isinstance(data, Event):
             data, type = data.data, type or data.type
         return _core.sse_stream_end(
-            self._core,
+            self._handle,
             state,
             check_text("type", type),
             "{}" if data is None else text_of(data),
         )
 
     def info(self) -> StreamInfo:
-        self._check_open()
-        return StreamInfo(_core.sse_stream_get_info(self._core))
+        return StreamInfo(_core.sse_stream_get_info(self._handle))
 
-    def _check_open(self) -> None:
-        if self._hub.closed:
+    @property
+    def _handle(self) -> _core.Stream:
+        if self._core is None:
             raise HubClosed("the hub has been closed")
+        return self._core
 
 
 class Subscription(Generic[T]):
@@ -139,7 +137,7 @@ class Subscription(Generic[T]):
         self._subscriber: Optional[_core.Subscriber] = None
         try:
             self._subscriber = _core.sse_subscriber_new(
-                stream._core, self._queue, cursor, options
+                stream._handle, self._queue, cursor, options
             )
         except StreamEnded:
             self.reason = "ended"  # nothing will ever come
@@ -370,7 +368,7 @@ class Hub:
         libsse put in front of them, a gap, has no id."""
         queue = _core.sse_queue_new(self.core.handle, None)
         options = {"heartbeat_ms": NEVER, "retry_ms": NEVER}
-        reader = _core.sse_subscriber_new(stream._core, queue, after, options)
+        reader = _core.sse_subscriber_new(stream._handle, queue, after, options)
         events: List[Event] = []
         parser, last = Parser(), ""
         while True:

@@ -1,0 +1,415 @@
+"""Follows a stream over HTTP until it ends: comes back with the last event id when
+the connection is lost, delivers no event twice, and tells what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import select
+import threading
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Dict,
+    Iterator,
+    Mapping,
+    Optional,
+    Sequence,
+    Union,
+    cast,
+)
+
+from . import _core
+from ._events import Event, check_text
+from ._options import NEVER
+from .errors import SSEError, TimedOut
+
+if TYPE_CHECKING:
+    from typing_extensions import Literal, TypedDict, Unpack
+
+    class ClientOptions(TypedDict, total=False):
+        """Limits and delays, as docs/client.md lists them; None lifts a limit."""
+
+        retry_ms: int
+        retry_floor_ms: int
+        retry_cap_ms: int
+        retry_after_cap_ms: int
+        max_attempts: Optional[int]
+        budget_ms: Optional[int]
+        healthy_ms: int
+        healthy_events: int
+        connect_ms: Optional[int]
+        first_byte_ms: Optional[int]
+        stall_ms: Optional[int]
+        poll_ms: int
+        poll_period_ms: int
+        window: int
+        queue_bytes: int
+        max_event_bytes: Optional[int]
+        max_redirects: int
+        max_error_bytes: int
+
+
+__all__ = ["Client", "ClientError", "News"]
+
+Token = Union[str, None]
+TokenHook = Callable[[int], Union[Token, Awaitable[Token]]]
+
+_OPEN, _EVENT, _COMMENT, _GAP, _STATE, _RETRY, _ERROR, _END, _TOKEN = range(1, 10)
+_KINDS = ("", "open", "event", "comment", "gap", "state", "retry", "error", "end")
+_GAPS = ("trimmed", "expired", "lagged", "diverged", "other", "unannounced")
+_STATES = (
+    "idle",
+    "connecting",
+    "open",
+    "waiting",
+    "offline",
+    "suspended",
+    "ended",
+)
+_PROFILES = ("resilient", "strict", "finite")
+_ORDERLY = {"terminal", "no_content", "body_end", "closed"}
+_ACK, _COMMENTS, _ASK_TOKEN, _POLL, _INSECURE = 1, 2, 4, 32, 64
+
+_SETTINGS = {
+    "method": 1,
+    "body": 2,
+    "recovery_url": 3,
+    "last_event_id": 4,
+    "proxy": 5,
+    "ca_file": 6,
+    "cert_file": 7,
+    "key_file": 8,
+    "key_password": 9,
+    "unix_socket": 10,
+    "user_agent": 11,
+}
+
+
+class ClientError(SSEError):
+    """The stream was lost for good: `cause`, as docs/client.md names it, the status
+    of HTTP, or 0, and the body of a refusal."""
+
+    def __init__(self, cause: str, status: int, detail: str, body: str) -> None:
+        super().__init__(detail or cause)
+        self.cause: str = cause
+        self.http_status: int = status
+        self.body: str = body
+
+
+class News:
+    """What a client has to tell. `kind` is open, event, comment, gap, state, retry,
+    error or end, and says which fields hold."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: Dict[str, Any]) -> None:
+        self._core = core
+
+    def __repr__(self) -> str:
+        return f"<News {self.kind}: {self.detail or self._core['data']!r}>"
+
+    @property
+    def kind(self) -> str:
+        return _KINDS[self._core["kind"]]
+
+    @property
+    def event(self) -> Optional[Event]:
+        """Of an event, or of a gap, which looks like the server's own."""
+        core = self._core
+        if core["kind"] == _EVENT:
+            return Event(core["data"], core["type"], core["id"])
+        if core["kind"] != _GAP:
+            return None
+        told = {
+            "from": core["from_seq"],
+            "to": core["to_seq"],
+            "missed": None if core["missed"] < 0 else core["missed"],
+            "reason": _GAPS[core["gap"]],
+        }
+        return Event(json.dumps(told), "gap", "")
+
+    @property
+    def cause(self) -> str:
+        name: str = _core.sse_cause_name(self._core["cause"])
+        return name
+
+    @property
+    def status(self) -> int:
+        return int(self._core["status"])
+
+    @property
+    def state(self) -> str:
+        return _STATES[self._core["state"]]
+
+    @property
+    def delay_ms(self) -> int:
+        return int(self._core["delay_ms"])
+
+    @property
+    def detail(self) -> str:
+        return str(self._core["detail"])
+
+    @property
+    def data(self) -> str:
+        return str(self._core["data"])
+
+
+_loop: Optional[_core.Loop] = None
+_loop_lock = threading.Lock()
+
+
+def _shared_loop() -> _core.Loop:
+    """One thread serves the network of all clients."""
+    global _loop
+    with _loop_lock:
+        if _loop is None:
+            loop = _core.sse_loop_new()
+            _core.sse_loop_start(loop)
+            _loop = loop
+        return _loop
+
+
+def _forget_loop() -> None:
+    global _loop, _loop_lock
+    _loop, _loop_lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_loop)
+
+
+class Client:
+    """Iterate over it, with `for` or `async for`: events, and gaps as events of type
+    gap. It ends behind the stream's end; ClientError when the stream is lost for
+    good.
+
+    `profile`: "resilient", "strict" (what a browser's EventSource does) or "finite"
+    (answered once, as by a language model). `token` is a bearer token, or a function
+    that gives one, async or not: called before each attempt with 0, and with 401
+    when the last one was refused. `state` is what `position()` gave."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        method: str = "",
+        body: Any = None,
+        headers: Optional[Mapping[str, str]] = None,
+        last_event_id: str = "",
+        profile: Literal["resilient", "strict", "finite"] = "resilient",
+        token: Union[str, TokenHook, None] = None,
+        end_types: Optional[Sequence[str]] = None,
+        state: Optional[bytes] = None,
+        ack: bool = False,
+        comments: bool = False,
+        poll: bool = False,
+        insecure: bool = False,
+        settings: Optional[Mapping[str, str]] = None,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        numbers = _numbers(cast(Dict[str, Any], options))
+        if profile not in _PROFILES:
+            raise ValueError(f"profile is one of {', '.join(_PROFILES)}")
+        numbers["profile"] = _PROFILES.index(profile)
+        numbers["flags"] = (
+            _ACK * ack + _COMMENTS * comments + _POLL * poll + _INSECURE * insecure
+        ) | (_ASK_TOKEN if callable(token) else 0)
+        self.url: str = check_text("url", url)
+        self._core = _core.sse_client_new(_shared_loop(), url, numbers)
+        self._token: Optional[TokenHook] = token if callable(token) else None
+        self._turn = threading.Lock()
+        self._started = False
+        self._ended = False
+        self._waiting = False
+        self._refusal = ""  # the body of the last one
+        given = {"method": method, "last_event_id": last_event_id, **(settings or {})}
+        if body is not None:
+            given["body"] = body if isinstance(body, str) else json.dumps(body)
+            given["method"] = method or "POST"
+        for name, value in given.items():
+            if value:
+                _core.sse_client_set(
+                    self._core, _setting(name), check_text(name, value)
+                )
+        for name, value in (headers or {}).items():
+            _core.sse_client_set_header(
+                self._core, check_text("header", name), check_text(name, value)
+            )
+        for type in end_types or ():
+            _core.sse_client_add_end_type(self._core, check_text("end type", type))
+        if isinstance(token, str):
+            _core.sse_client_set_token(self._core, token, 0)
+        if state is not None:
+            _core.sse_client_import(self._core, state)
+        self._fd = _core.sse_client_fd(self._core)
+
+    # ---- Iterating ----
+
+    def __iter__(self) -> Iterator[Event]:
+        for news in self.news():
+            event = self._event_or_raise(news)
+            if event is not None:
+                yield event
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        async for news in self.anews():
+            event = self._event_or_raise(news)
+            if event is not None:
+                yield event
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def news(self) -> Iterator[News]:
+        """All that it has to tell, to its end."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        while True:
+            with self._turn:
+                core = self._take()
+                while core is not None and not core:
+                    poll.poll()  # Python's own: a signal's handler runs
+                    core = self._take()
+            if core is None:
+                return
+            if core["kind"] != _TOKEN:
+                yield News(core)
+            elif self._token is not None:
+                token = self._token(core["status"])
+                if inspect.isawaitable(token):
+                    raise TypeError("an async token function needs `async for`")
+                self.set_token(token)
+
+    async def anews(self) -> AsyncIterator[News]:
+        """The same, in an event loop."""
+        while True:
+            core = self._take()
+            if core is None:
+                return
+            if not core:
+                await self._readable()
+            elif core["kind"] != _TOKEN:
+                yield News(core)
+            elif self._token is not None:
+                token = self._token(core["status"])
+                self.set_token(await token if inspect.isawaitable(token) else token)
+
+    def _take(self) -> Optional[Dict[str, Any]]:
+        """The next piece of news, {} when there is none yet, None behind the last."""
+        if self._ended:
+            return None
+        if not self._started:
+            self._started = True
+            _core.sse_client_start(self._core)
+        try:
+            core = _core.sse_client_next(self._core, 0)
+        except TimedOut:
+            return {}
+        if core is None or core["kind"] == _END:
+            self._ended = True
+        elif core["kind"] == _ERROR:
+            self._refusal = core["data"]
+        return core
+
+    async def _readable(self) -> None:
+        """It is watched only while it is waited for: it stays readable as long as
+        nobody takes."""
+        if self._waiting:
+            raise RuntimeError("another task reads from this client")
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        self._waiting = True
+        loop.add_reader(self._fd, _set, ready)
+        try:
+            await ready
+        finally:
+            self._waiting = False
+            loop.remove_reader(self._fd)
+
+    def _event_or_raise(self, news: News) -> Optional[Event]:
+        if news.kind == "end" and news.cause not in _ORDERLY:
+            raise ClientError(news.cause, news.status, news.detail, self._refusal)
+        return news.event
+
+    # ---- Steering ----
+
+    def header(self, name: str) -> str:
+        """A header of the last answer; "" where there is none."""
+        return _core.sse_client_header(self._core, check_text("name", name))
+
+    def set_header(self, name: str, value: str) -> None:
+        """Of the requests from the next attempt on."""
+        _core.sse_client_set_header(
+            self._core, check_text("name", name), check_text("value", value)
+        )
+
+    def set_token(self, token: Token, lifetime_ms: int = 0) -> None:
+        """A new bearer token; on an open stream, a connection with it is opened
+        before the other one is dropped."""
+        if token is None:
+            _core.sse_client_no_token(self._core)
+        else:
+            _core.sse_client_set_token(
+                self._core, check_text("token", token), lifetime_ms
+            )
+
+    def suspend(self) -> None:
+        _core.sse_client_suspend(self._core)
+
+    def resume(self) -> None:
+        _core.sse_client_resume(self._core)
+
+    def offline(self) -> None:
+        _core.sse_client_offline(self._core)
+
+    def online(self) -> None:
+        _core.sse_client_online(self._core)
+
+    def restart(self) -> None:
+        """Drops the connection and opens it again at once."""
+        _core.sse_client_restart(self._core)
+
+    def close(self) -> None:
+        """Ends it, in whatever thread or task it is waited for."""
+        _core.sse_client_close(self._core)
+
+    def ack(self, id: str) -> None:
+        """With ack=True: everything up to this event has been dealt with."""
+        _core.sse_client_ack(self._core, check_text("id", id))
+
+    def position(self) -> bytes:
+        """Where it stands, for `state` of a later one: behind the last event that
+        has been dealt with, which asking for the next one says."""
+        return _core.sse_client_export(self._core)
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _setting(name: str) -> int:
+    if name not in _SETTINGS:
+        raise ValueError(f"there is no setting {name!r}")
+    return _SETTINGS[name]
+
+
+def _numbers(options: Dict[str, Any]) -> Dict[str, int]:
+    for name, value in options.items():
+        if value is not None and (not isinstance(value, int) or value is True):
+            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    return {k: NEVER if v is None else v for k, v in options.items()}

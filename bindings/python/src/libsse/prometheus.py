@@ -1,0 +1,29 @@
+"""A hub's metrics for prometheus_client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Iterator, Union
+
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from . import sync
+    from ._hub import Hub
+
+__all__ = ["HubCollector"]
+
+
+class HubCollector(Collector):
+    """`prometheus_client.REGISTRY.register(HubCollector(hub))`"""
+
+    def __init__(self, hub: Union[Hub, sync.Hub]) -> None:
+        self.hub: Union[Hub, sync.Hub] = hub
+
+    def collect(self) -> Iterator[Metric]:
+        yield from text_string_to_metric_families(self.hub.metrics())
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: a registry need not open the hub to know its names."""
+        return iter(())

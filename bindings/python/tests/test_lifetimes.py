@@ -1,0 +1,476 @@
+"""Nothing that a program does here can crash the interpreter: use after close,
+collection in every order, threads, forks, signals, wrong types."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import textwrap
+from typing import Any
+
+import pytest
+from helpers import run
+
+import libsse
+from libsse import Hub, _core, sync
+
+
+class TestClose:
+    def test_use_after_close(self) -> None:
+        hub = sync.Hub()
+        stream = hub.create("s")
+        reader = hub.subscribe("s")
+        hub.close()
+        hub.close()
+        for call in (
+            lambda: stream.send("x"),
+            lambda: stream.send_many(["x"]),
+            stream.complete,
+            stream.info,
+            lambda: hub.create("t"),
+            lambda: hub.open("s"),
+            lambda: hub.stop("s"),
+            lambda: hub.remove("s"),
+            hub.streams,
+            hub.metrics,
+            hub.store_error,
+            lambda: hub.subscribe("s"),
+        ):
+            with pytest.raises(libsse.HubClosed):
+                call()
+        assert list(reader) == []
+        reader.close()
+
+    def test_use_after_close_in_a_loop(self) -> None:
+        async def main() -> None:
+            hub = Hub()
+            stream = await hub.create("s")
+            reader = hub.subscribe("s")
+            await reader.open()
+            await hub.aclose()
+            await hub.aclose()
+            for call in (stream.send("x"), hub.create("t"), hub.stop("s"), stream.info()):
+                with pytest.raises(libsse.HubClosed):
+                    await call
+            assert [event async for event in reader] == []
+            with pytest.raises(libsse.HubClosed):
+                await hub.subscribe("s").__anext__()
+
+        asyncio.run(main())
+
+    def test_close_while_a_thread_waits(self) -> None:
+        hub = sync.Hub()
+        hub.create("s")
+        reader = hub.subscribe("s")
+        got: list[Any] = []
+        thread = threading.Thread(target=lambda: got.append(list(reader)))
+        thread.start()
+        reader.close()
+        thread.join(20)
+        assert got == [[]] and reader.reason == "closed"
+
+    def test_close_during_iteration(self) -> None:
+        async def test(hub: Hub) -> None:
+            stream = await hub.create("s")
+            for n in range(10):
+                await stream.send(n)
+            reader = hub.subscribe("s")
+            got = []
+            async for event in reader:
+                got.append(event.data)
+                if len(got) == 3:
+                    reader.close()
+            assert got == ["0", "1", "2"]
+
+        run(test)
+
+    def test_a_hub_that_was_never_used(self) -> None:
+        async def main() -> None:
+            async with Hub("redis://localhost:1"):
+                pass
+
+        asyncio.run(main())
+        del main
+        gc.collect()
+
+    def test_a_second_life(self) -> None:
+        """The lifespan of an application is begun anew by each of its tests."""
+        hub = Hub()
+
+        async def once() -> None:
+            async with hub.lifespan():
+                stream = await hub.create("s")
+                await stream.complete()
+                assert len([e async for e in hub.subscribe("s")]) == 1
+
+        for _ in range(3):
+            asyncio.run(once())
+        assert not hub._producers
+
+
+class TestCollection:
+    @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+    def test_every_order(self, order: tuple[int, ...]) -> None:
+        hub = _core.sse_hub_new({})
+        queue = _core.sse_queue_new(hub, None)
+        stream = _core.sse_stream_new(hub, "s", queue, {"key": 1})
+        reader = _core.sse_subscriber_new(stream, queue, "", {"key": 2})
+        _core.sse_stream_append(stream, "", "x")
+        objects: list[Any] = [hub, queue, stream, reader]
+        del hub, queue, stream, reader
+        for n in order:
+            objects[n] = None
+            gc.collect()
+
+    def test_what_is_dropped_without_a_word(self) -> None:
+        async def test(hub: Hub) -> None:
+            stream = await hub.create("s")
+            for n in range(50):
+                reader = hub.subscribe("s")
+                await reader.open()
+                await stream.send(n)
+                await reader.__anext__()
+                del reader
+            gc.collect()
+            assert (await stream.info()).subscribers == 0
+            assert hub._doors.here().handlers == {}
+
+        run(test)
+
+    def test_cycles(self) -> None:
+        async def test(hub: Hub) -> None:
+            for n in range(20):
+                reader: Any = hub.subscribe((await hub.create()).id)
+                await reader.open()
+                reader.me = [reader, hub]
+                del reader
+            gc.collect()
+            assert "\nsse_subscribers 0\n" in hub.metrics()
+
+        run(test)
+
+    def test_a_loop_that_was_closed_under_it(self) -> None:
+        hub = Hub()
+
+        async def leave() -> None:
+            stream = await hub.create()
+            reader = hub.subscribe(stream.id)
+            await reader.open()
+            kept.append((stream, reader))
+
+        kept: list[Any] = []
+        for _ in range(5):
+            asyncio.run(leave())
+        assert len(hub._doors._doors) <= 2
+        kept.clear()
+        gc.collect()
+        hub.sync.close()
+
+
+class TestThreads:
+    def test_many_writers_and_readers(self) -> None:
+        hub = sync.Hub()
+        stream = hub.create("s")
+        transcripts: list[list[str]] = []
+
+        def write(name: str) -> None:
+            for n in range(300):
+                stream.send(f"{name}{n}")
+
+        def read() -> None:
+            transcripts.append([event.id for event in hub.subscribe("s")])
+
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        writers = [threading.Thread(target=write, args=(c,)) for c in "abcd"]
+        for thread in readers + writers:
+            thread.start()
+        for thread in writers:
+            thread.join(60)
+        stream.complete()
+        for thread in readers:
+            thread.join(60)
+        assert len(transcripts) == 4
+        assert all(ids == transcripts[0] for ids in transcripts)
+        assert [int(id.partition("-")[0]) for id in transcripts[0]] == list(
+            range(1, 1202)
+        )
+
+    def test_several_loops_on_one_hub(self) -> None:
+        hub = Hub()
+        stream = hub.sync.create("s")
+        counts: list[int] = []
+
+        def loop() -> None:
+            async def read() -> None:
+                counts.append(len([e async for e in hub.subscribe("s")]))
+
+            asyncio.run(read())
+
+        threads = [threading.Thread(target=loop) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for n in range(200):
+            stream.send(n)
+        stream.complete()
+        for thread in threads:
+            thread.join(60)
+        assert counts == [201] * 4
+
+    def test_one_reader_in_two_threads(self) -> None:
+        hub = sync.Hub()
+        stream = hub.create("s")
+        reader = hub.subscribe("s")
+        got: list[str] = []
+
+        def read() -> None:
+            got.extend(event.data for event in reader)
+
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for n in range(500):
+            stream.send(n)
+        stream.complete("end")
+        for thread in threads:
+            thread.join(60)
+        assert sorted(got) == sorted([*map(str, range(500)), "end"])
+
+    def test_a_time_out(self) -> None:
+        hub = sync.Hub()
+        stream = hub.create("s")
+        reader = hub.subscribe("s")
+        with pytest.raises(TimeoutError):
+            reader.next(0.01)
+        stream.send("x")
+        event = reader.next(20)
+        assert event is not None and event.data == "x"
+
+
+def child(source: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program; whatever it does, it must not crash."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode >= 0, done.stderr
+    return done
+
+
+class TestProcess:
+    def test_fork(self) -> None:
+        done = child(
+            """
+            import os
+            from libsse import sync, HubForked
+            hub = sync.Hub()
+            stream = hub.create("s")
+            reader = hub.subscribe("s")
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    stream.send("x")
+                except HubForked as error:
+                    print("refused:", error)
+                hub.create("s").send("y")      # the hub itself begins anew
+                print([e.data for e in [next(hub.subscribe("s"))]])
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            stream.send("z")
+            print(next(reader).data)
+            """.replace("os._exit(0)", "import sys; sys.stdout.flush(); os._exit(0)")
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == [
+            "refused: the object was made before a fork",
+            "['y']",
+            "z",
+        ]
+
+    def test_fork_in_a_loop(self) -> None:
+        """The child has no part in what the parent's loop gets."""
+        done = child(
+            """
+            import asyncio, os, sys
+            from libsse import Hub
+            hub = Hub()
+            async def main():
+                stream = await hub.create("s")
+                reader = hub.subscribe("s")
+                await reader.open()
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0 if hub._doors._doors == {} else 1)
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+                for n in range(100):
+                    await stream.send(n)
+                    assert (await reader.__anext__()).data == str(n)
+                await hub.aclose()
+            asyncio.run(main())
+            """
+        )
+        assert done.returncode == 0, done.stderr
+
+    def test_the_end_of_the_interpreter(self) -> None:
+        done = child(
+            """
+            import asyncio, threading
+            from libsse import Hub, sync
+            hub = Hub(heartbeat_ms=10)
+            def forever():
+                while True:
+                    yield "x"
+            async def main():
+                await hub.create("a", producer=forever)
+                reader = hub.subscribe("a")
+                await reader.__anext__()
+            asyncio.run(main())
+            reader = hub.sync.subscribe("a")
+            threading.Thread(target=lambda: list(reader), daemon=True).start()
+            print("out")
+            """
+        )
+        assert (done.returncode, done.stdout) == (0, "out\n"), done.stderr
+
+    def test_a_signal_during_a_wait(self) -> None:
+        hub = sync.Hub()
+        hub.create("s")
+        reader = hub.subscribe("s")
+
+        class Alarm(Exception):
+            pass
+
+        def ring(*_: object) -> None:
+            raise Alarm
+
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Alarm):
+                next(reader)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        hub.open("s").send("x")
+        assert next(reader).data == "x"
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="they came with 3.12")
+    def test_subinterpreters_are_refused(self) -> None:
+        done = child(
+            """
+            try:
+                import _interpreters as i
+            except ImportError:
+                import _xxsubinterpreters as i
+            import libsse
+            one = i.create()
+            source = '''
+            try:
+                import libsse
+                print("imported", flush=True)
+            except ImportError as error:
+                print("refused", flush=True)
+            '''
+            import textwrap
+            getattr(i, "exec", getattr(i, "run_string", None))(one, textwrap.dedent(source))
+            """
+        )
+        assert done.stdout == "refused\n", done.stderr
+
+    def test_a_thousand_lives_leave_nothing(self) -> None:
+        async def live(count: int) -> None:
+            async with Hub(stream_ttl_ms=1000) as hub:
+                for n in range(count):
+                    stop = n % 2
+                    stream = await hub.create(producer=words)
+                    async with hub.subscribe(stream.id) as reader:
+                        first = await reader.__anext__()
+                    if stop:
+                        await hub.stop(stream.id)
+                    async with hub.subscribe(stream.id, first.id) as reader:
+                        async for _ in reader:
+                            pass
+                    await hub.remove(stream.id)
+                    gc.collect(0)
+                assert await hub.streams() == []
+                assert hub._doors.here().handlers == {}
+
+        async def words() -> Any:
+            for n in range(5):
+                yield "x" * 1000
+                await asyncio.sleep(0)
+
+        asyncio.run(live(200))
+        gc.collect()
+        before, descriptors = resident(), len(os.listdir("/proc/self/fd"))
+        asyncio.run(live(1000))
+        gc.collect()
+        assert resident() < before + (4 << 20)
+        assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class TestWrongTypes:
+    @pytest.mark.parametrize("value", [None, 5, b"x", [], object()])
+    def test_of_the_api(self, value: Any) -> None:
+        hub = sync.Hub()
+        stream = hub.create("s")
+        for call in (
+            lambda: hub.create(value),
+            lambda: hub.create(user_id=value),
+            lambda: hub.create(stream_type=value),
+            lambda: hub.open(value),
+            lambda: hub.stop(value),
+            lambda: hub.remove(value),
+            lambda: hub.streams(user_id=value),
+            lambda: hub.subscribe("s", value),
+            lambda: hub.recover("s", value),
+            lambda: stream.send("x", value),
+            lambda: stream.send_many(["x"], value),
+            lambda: stream.complete("x", value),
+            lambda: sync.Hub(value),
+            lambda: libsse.encode("x", value),
+        ):
+            with pytest.raises(TypeError):
+                call()
+
+    @pytest.mark.parametrize(
+        "options, error",
+        [
+            ({"log_events": "5"}, TypeError),
+            ({"log_events": True}, TypeError),
+            ({"log_events": None}, TypeError),
+            ({"log_events": -1}, ValueError),
+            ({"log_events": 1 << 32}, ValueError),
+            ({"slow_policy": 1}, ValueError),
+            ({"slow_policy": "nonsense"}, ValueError),
+            ({"nonsense": 1}, TypeError),
+            ({"lease_ms": 5}, TypeError),  # of a store, and there is none
+        ],
+    )
+    def test_of_options(self, options: Any, error: type) -> None:
+        with pytest.raises(error):
+            sync.Hub(**options).create()
+
+    def test_handles(self) -> None:
+        """Below the API too, everything is checked."""
+        hub = _core.sse_hub_new({})
+        for wrong in (None, 5, "x", object(), _core.sse_queue_new(hub, None)):
+            with pytest.raises(TypeError):
+                _core.sse_stream_open(wrong, "s")  # type: ignore[arg-type]
+            with pytest.raises(TypeError):
+                _core.sse_stream_append(wrong, "", "")  # type: ignore[arg-type]
+
+    def test_a_store_that_is_none(self) -> None:
+        with pytest.raises(libsse.InvalidArgument):
+            sync.Hub("nonsense://").create()

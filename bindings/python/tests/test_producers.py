@@ -1,0 +1,378 @@
+"""What produces a stream: run once, stopped by a stop and by nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from helpers import events_of, run, until
+
+from libsse import Event, Hub, Stream, StreamEnded
+
+
+async def texts(hub: Hub, id: str) -> list[tuple[str, str]]:
+    return [(event.type, event.data) for event in await events_of(hub, id)]
+
+
+DONE = ("completed", "{}")
+
+
+async def words() -> AsyncIterator[Any]:
+    yield "a"
+    await asyncio.sleep(0)
+    yield {"b": 1}
+    yield Event("c", "token")
+
+
+def plain_words() -> Iterator[Any]:
+    yield "a"
+    yield {"b": 1}
+    yield Event("c", "token")
+
+
+async def sends(stream: Stream) -> None:
+    await stream.send("a")
+    await stream.send({"b": 1})
+    await stream.send("c", "token")
+
+
+async def gives_words() -> AsyncIterator[Any]:
+    return words()
+
+
+EXPECTED = [("message", "a"), ("message", '{"b":1}'), ("token", "c"), DONE]
+
+
+class TestKinds:
+    @pytest.mark.parametrize(
+        "producer",
+        [
+            words,
+            plain_words,
+            sends,
+            gives_words,
+            lambda: words(),
+            lambda: plain_words(),
+            lambda stream: sends(stream),
+            lambda: ["a", {"b": 1}, Event("c", "token")],
+        ],
+    )
+    def test_kind(self, producer: Any) -> None:
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            assert await texts(hub, "s") == EXPECTED
+
+        run(test)
+
+    def test_one_that_ends_its_stream_itself(self) -> None:
+        async def producer(stream: Stream) -> AsyncIterator[str]:
+            yield "a"
+            await stream.complete({"total": 1}, "done")
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            assert await texts(hub, "s") == [("message", "a"), ("done", '{"total":1}')]
+            assert (await hub.info("s")).state == "completed"
+
+        run(test)
+
+    def test_a_generator_has_a_thread_of_its_own(self) -> None:
+        """Were it run in the loop, this could not end."""
+        go = threading.Event()
+        name = contextvars.ContextVar("name", default="")
+
+        def producer() -> Iterator[str]:
+            yield threading.current_thread().name
+            assert go.wait(20)
+            yield name.get()
+
+        async def test(hub: Hub) -> None:
+            name.set("kept")
+            await hub.create("s", producer=producer)
+            async with hub.subscribe("s") as reader:
+                assert (await reader.__anext__()).data == "libsse s"
+                go.set()
+                assert (await reader.__anext__()).data == "kept"
+
+        run(test)
+
+    @pytest.mark.parametrize("producer", [words(), plain_words(), 5, "text"])
+    def test_what_is_no_function(self, producer: Any) -> None:
+        async def test(hub: Hub) -> None:
+            with pytest.raises(TypeError, match="a producer is a function"):
+                await hub.create("s", producer=producer)
+            assert await hub.streams() == []
+
+        run(test)
+
+    @pytest.mark.parametrize("producer", [lambda: 5, lambda: "text", lambda: None])
+    def test_what_gives_nothing_of_use(self, producer: Any) -> None:
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            ((type, data),) = await texts(hub, "s")
+            assert type == "failed" and "async generator" in data
+
+        run(test, expose_errors=True)
+
+
+class Endless:
+    """A producer that notes how it ends."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.runs = 0
+
+    async def __call__(self) -> AsyncIterator[str]:
+        self.runs += 1
+        try:
+            while True:
+                yield "tick"
+                await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            self.ended.append("cancelled")
+            raise
+        finally:
+            self.ended.append("finally")
+
+
+class TestStop:
+    def test_stop(self) -> None:
+        async def test(hub: Hub) -> None:
+            producer = Endless()
+            await hub.create("s", producer=lambda: producer())
+            async with hub.subscribe("s") as reader:
+                await reader.__anext__()
+                await hub.stop("s")
+                *_, last = [event async for event in reader]
+            assert (last.type, last.data) == ("cancelled", '{"reason":"stop"}')
+            await until(lambda: not hub._producers)
+            assert producer.ended == ["cancelled", "finally"]
+            assert (await hub.info("s")).state == "cancelled"
+
+        run(test)
+
+    def test_one_that_never_waits(self) -> None:
+        """The stop hits it where it sends."""
+
+        async def busy() -> AsyncIterator[str]:
+            try:
+                while True:
+                    yield "x"
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+            finally:
+                ended.append("finally")
+
+        ended: list[str] = []
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=busy)
+            await hub.stop("s")
+            await until(lambda: not hub._producers)
+            assert ended == ["cancelled", "finally"]
+            assert (await hub.info("s")).state == "cancelled"
+
+        run(test)
+
+    def test_at_once(self) -> None:
+        async def test(hub: Hub) -> None:
+            producer = Endless()
+            stream = await hub.create("s", producer=lambda: producer())
+            hub.sync.stop("s")
+            assert (await texts(hub, "s"))[-1] == ("cancelled", '{"reason":"stop"}')
+            assert (await stream.info()).state == "cancelled"
+
+        run(test)
+
+    def test_a_generator_in_its_thread(self) -> None:
+        ended = threading.Event()
+
+        def producer() -> Iterator[str]:
+            try:
+                while True:
+                    yield "x"
+            finally:
+                ended.set()
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            async with hub.subscribe("s") as reader:
+                await reader.__anext__()
+                await hub.stop("s")
+                *_, last = [event async for event in reader]
+            assert last.type == "cancelled"
+            await asyncio.get_running_loop().run_in_executor(None, ended.wait, 20)
+            assert ended.is_set()
+
+        run(test)
+
+    def test_one_that_will_not_stop_is_ended_by_the_hub(self) -> None:
+        errors: list[BaseException] = []
+
+        async def stubborn(stream: Stream) -> None:
+            while True:
+                try:
+                    await stream.send("still here")
+                    await asyncio.sleep(0.001)
+                except asyncio.CancelledError:
+                    pass
+                except StreamEnded as error:
+                    errors.append(error)
+                    raise
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=stubborn)
+            await hub.stop("s")
+            *_, last = await texts(hub, "s")
+            assert last == ("cancelled", '{"reason":"stop"}')
+            await until(lambda: not hub._producers)
+            assert len(errors) == 1
+
+        run(test, stop_grace_ms=100)
+
+    def test_a_reader_that_goes_away_stops_nothing(self) -> None:
+        async def test(hub: Hub) -> None:
+            producer = Endless()
+            await hub.create("s", producer=lambda: producer())
+            for _ in range(5):
+                async with hub.subscribe("s") as reader:
+                    first = await reader.__anext__()
+                    assert first.id.startswith("1-")
+            before = (await hub.info("s")).last_seq
+            while (await hub.info("s")).last_seq < before + 20:
+                await asyncio.sleep(0.001)
+            assert producer.ended == []
+            await hub.stop("s")
+
+        run(test)
+
+    def test_one_that_nobody_reads_where_it_is_set_so(self) -> None:
+        async def test(hub: Hub) -> None:
+            producer = Endless()
+            await hub.create(
+                "s",
+                producer=lambda: producer(),
+                unread_policy="cancel_after",
+                unread_ms=50,
+            )
+            await until(lambda: producer.ended == ["cancelled", "finally"])
+            await until(lambda: not hub._producers)
+            found = await hub.recover("s")
+            assert found.terminal_event is not None
+            assert found.terminal_event.json() == {"reason": "unread"}
+
+        run(test)
+
+    def test_the_end_of_the_hub(self) -> None:
+        async def main() -> None:
+            producer = Endless()
+            hub = Hub()
+            stream = await hub.create("s", producer=lambda: producer())
+            reader = asyncio.ensure_future(events_of(hub, "s"))
+            while (await stream.info()).last_seq < 3:
+                await asyncio.sleep(0.001)
+            await hub.aclose()
+            *_, last = await reader
+            assert last.json() == {"reason": "shutdown"}
+            assert producer.ended == ["cancelled", "finally"]
+
+        asyncio.run(main())
+
+
+class TestFailure:
+    @pytest.mark.parametrize("exposed", [True, False])
+    @pytest.mark.parametrize("kind", ["async", "thread", "coroutine", "call"])
+    def test_failed(
+        self, kind: str, exposed: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def one() -> AsyncIterator[str]:
+            yield "a"
+            raise OSError("the secret")
+
+        def two() -> Iterator[str]:
+            yield "a"
+            raise OSError("the secret")
+
+        async def three(stream: Stream) -> None:
+            await stream.send("a")
+            raise OSError("the secret")
+
+        def four() -> Any:
+            raise OSError("the secret")
+
+        kinds = {"async": one, "thread": two, "coroutine": three, "call": four}
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=kinds[kind])
+            *rest, last = await events_of(hub, "s")
+            assert len(rest) == (0 if kind == "call" else 1)
+            assert last.type == "failed"
+            assert last.json() == {
+                "error": "producer_failed",
+                "message": "the secret" if exposed else "The producer failed.",
+            }
+            assert (await hub.info("s")).state == "failed"
+
+        with caplog.at_level(logging.ERROR, "libsse"):
+            run(test, expose_errors=exposed)
+        (record,) = caplog.records
+        assert record.exc_info and "the secret" in str(record.exc_info[1])
+
+    def test_data_that_cannot_be_sent(self) -> None:
+        async def producer() -> AsyncIterator[Any]:
+            yield "a"
+            yield object()
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            *_, last = await texts(hub, "s")
+            assert last[0] == "failed"
+
+        run(test)
+
+    def test_generator_exit_and_stop_iteration(self) -> None:
+        def stops() -> Iterator[str]:
+            yield "a"
+            next(iter([]))
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=stops)
+            *_, last = await texts(hub, "s")
+            assert last[0] == "failed"
+
+        run(test)
+
+
+class TestOnce:
+    def test_asked_twice_at_once(self) -> None:
+        async def test(hub: Hub) -> None:
+            producer = Endless()
+            streams = await asyncio.gather(
+                *(hub.create_or_open("s", lambda: producer()) for _ in range(20))
+            )
+            assert {stream.id for stream in streams} == {"s"}
+            await until(lambda: producer.runs == 1)
+            await hub.stop("s")
+            await events_of(hub, "s")
+            await hub.create_or_open("s", lambda: producer())
+            assert producer.runs == 1  # the ended stream is still kept
+
+        run(test)
+
+    def test_who_asked_may_go_away_meanwhile(self) -> None:
+        async def test(hub: Hub) -> None:
+            task = asyncio.ensure_future(hub.create_or_open("s", words))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await until(lambda: bool(hub.sync.streams()))
+            assert await texts(hub, "s") == EXPECTED
+
+        run(test)

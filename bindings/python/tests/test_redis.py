@@ -1,0 +1,199 @@
+"""With a store: several hubs, as several workers have them, on one Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from helpers import WAIT_S, events_of, until
+
+import libsse
+from libsse import Hub, StreamInfo
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="there is no redis-server"
+)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    for line in server.stdout:
+        if "Ready to accept" in line:
+            break
+    yield f"redis://127.0.0.1:{port}"
+    server.kill()
+    server.wait()
+
+
+@contextlib.asynccontextmanager
+async def two_hubs(url: str, **options: Any) -> AsyncIterator[tuple[Hub, Hub]]:
+    async with Hub(url, **options) as one, Hub(url, **options) as two:
+        yield one, two
+
+
+def run(main: Any) -> None:
+    asyncio.run(asyncio.wait_for(main, WAIT_S))
+
+
+async def words() -> AsyncIterator[str]:
+    for n in range(20):
+        yield f"word {n}"
+        await asyncio.sleep(0.005)
+
+
+def test_read_elsewhere(url: str) -> None:
+    async def main() -> None:
+        async with two_hubs(url) as (one, two):
+            stream = await one.create(producer=words, user_id="u1", metadata={"a": 1})
+            here, there = await asyncio.gather(
+                events_of(one, stream.id), events_of(two, stream.id)
+            )
+            assert here == there and len(here) == 21
+            assert [e.data for e in here[:2]] == ["word 0", "word 1"]
+            rest = await events_of(two, stream.id, here[4].id)
+            assert rest == here[5:]
+            found = await two.recover(stream.id, here[-2].id)
+            assert (found.state, found.events) == ("completed", here[-1:])
+            (info,) = await two.streams(user_id="u1")
+            assert (info.id, info.metadata) == (stream.id, {"a": 1})
+
+    run(main())
+
+
+def test_stop_from_elsewhere(url: str) -> None:
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def endless() -> AsyncIterator[str]:
+            try:
+                while True:
+                    yield "x"
+                    await asyncio.sleep(0.01)
+            finally:
+                ended.append("finally")
+
+        async with two_hubs(url) as (one, two):
+            stream = await one.create(producer=endless)
+            async with two.subscribe(stream.id) as reader:
+                await reader.__anext__()
+                await two.stop(stream.id)
+                *_, last = [event async for event in reader]
+            assert (last.type, last.data) == ("cancelled", '{"reason":"stop"}')
+            await until(lambda: ended == ["finally"])
+
+    run(main())
+
+
+def test_a_producer_runs_on_one_hub(url: str) -> None:
+    async def main() -> None:
+        runs: list[int] = []
+
+        async def producer() -> AsyncIterator[str]:
+            runs.append(1)
+            async for word in words():
+                yield word
+
+        async with two_hubs(url) as (one, two):
+            for n in range(10):
+                hubs = [one, two, one, two]
+                await asyncio.gather(
+                    *(hub.create_or_open(f"once-{n}", producer) for hub in hubs)
+                )
+            got = await asyncio.gather(
+                *(events_of(hub, "once-0") for hub in (one, two))
+            )
+            assert got[0] == got[1] and len(got[0]) == 21
+            assert len(runs) == 10
+
+    run(main())
+
+
+def test_a_shared_stream(url: str) -> None:
+    async def main() -> None:
+        async with two_hubs(url) as (one, two):
+            mine = await one.create(shared=True)
+            theirs = await two.open(mine.id)
+            for n in range(10):
+                await (mine if n % 2 else theirs).send(n)
+            await theirs.complete()
+            for hub in (one, two):
+                data = [event.data for event in await events_of(hub, mine.id)]
+                assert data == [*map(str, range(10)), "{}"]
+
+    run(main())
+
+
+def test_guardian(url: str) -> None:
+    """A producer that dies with its process is asked about, once it is missed."""
+
+    async def main() -> None:
+        asked: list[StreamInfo] = []
+
+        async def on_orphan(info: StreamInfo) -> Any:
+            asked.append(info)
+            return "failed", {"why": "its worker died"}
+
+        async with Hub(url, lease_ms=1000, sweep_ms=200) as hub:
+            command = [sys.executable, "-c", DYING, url]
+            worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert worker.stdout
+            id = worker.stdout.readline().strip()
+            async with hub.subscribe(id) as reader:
+                await reader.__anext__()
+            worker.kill()
+            worker.wait()
+            async with hub.guardian(on_orphan):
+                *_, last = await events_of(hub, id)
+            assert (last.type, last.json()) == ("failed", {"why": "its worker died"})
+            assert asked[0].id == id and asked[0].user_id == "u9"
+
+    run(main())
+
+
+DYING = """
+import sys, time
+from libsse import sync
+hub = sync.Hub(sys.argv[1], lease_ms=1000)
+stream = hub.create(user_id="u9")
+stream.send("x")
+print(stream.id, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_store_that_is_away() -> None:
+    async def main() -> None:
+        async with Hub("redis://127.0.0.1:1", start_ms=50, command_ms=200) as hub:
+            with pytest.raises(libsse.StoreUnavailable):
+                await hub.create()
+            assert hub.store_error() != ""
+
+    run(main())
+
+
+def test_the_loop_goes_on_while_a_store_is_waited_for() -> None:
+    async def main() -> None:
+        async with Hub("redis://127.0.0.1:1", start_ms=50, command_ms=1000) as hub:
+            create = asyncio.ensure_future(hub.create())
+            turns = 0
+            while not create.done():
+                await asyncio.sleep(0.001)
+                turns += 1
+            with pytest.raises(libsse.StoreUnavailable):
+                await create
+            assert turns > 20
+
+    run(main())
