@@ -238,11 +238,24 @@ static void add_append_args(struct command *c, const char *id,
                             const char *batch, const char *channel)
 {
     const char *const args[] = {
-        id,     "",      "",        "", /* owner, claim, top expected */
-        "peer", batch,   "1000000", "3600", "7200",
-        "3600",                     /* events kept, times to live */
-        "",     channel, "PUBLISH", /* life sign */
-        "",     "",      "",        "",     "300", /* the end of a stream */
+        id,        /* of the stream */
+        "",        /* owner */
+        "",        /* claim */
+        "",        /* expected top */
+        "peer",    /* writer */
+        batch,     /* its number */
+        "1000000", /* events kept */
+        "3600",    /* their time to live */
+        "7200",    /* that of meta */
+        "3600",    /* that of the stream */
+        "",        /* life sign */
+        channel,   /* where readers listen */
+        "PUBLISH", /* how they are told */
+        "",        /* state at the end */
+        "",        /* type of the last event */
+        "",        /* its data */
+        "",        /* its time */
+        "300",     /* time to live of the end */
     };
 
     for (size_t i = 0; i < sizeof(args) / sizeof(*args); i++)

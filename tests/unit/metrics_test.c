@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "fail_alloc.h"
-#include "subscriber.h"
 #include "metrics.h"
+#include "subscriber.h"
 
 static void writes_lines(void)
 {

@@ -3,6 +3,8 @@
  * or taken away. */
 #include "store_reader.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +142,64 @@ static void announces_what_is_lost(void **state)
     sse_stream_free(s);
 }
 
+/* ---- Writers that only say that there is something ---- */
+
+typedef struct shouter {
+    atomic_bool stop;
+    unsigned    written; /* not more than a log holds                        */
+} shouter;
+
+static void *shout(void *arg)
+{
+    enum { BURST = 32 };
+    redisContext *c = redisConnectUnix(redis.socket);
+    shouter      *w = arg;
+    void         *reply;
+
+    while (!atomic_load(&w->stop) && w->written < 3000) {
+        redisAppendCommand(c, "RPUSH sse:events:s %s",
+                           "{\"type\":\"token\",\"data\":1,\"ts\":1}");
+        for (int i = 0; i < BURST; i++)
+            redisAppendCommand(c, "PUBLISH sse:ch:s %s", "");
+        for (int i = 0; i < BURST + 1; i++) {
+            if (redisGetReply(c, &reply) != REDIS_OK)
+                return arg;
+            freeReplyObject(reply);
+        }
+        w->written++;
+    }
+    redisFree(c);
+    return NULL;
+}
+
+/* A reader need not wait until they are silent. */
+static void joins_shouters(void **state)
+{
+    enum { READERS = 10, SHOUTERS = 3 };
+    static reader r[READERS];
+    shouter       w[SHOUTERS] = {{.written = 0}};
+    pthread_t     threads[SHOUTERS];
+    unsigned      written = 0;
+    void         *failed;
+
+    (void)state;
+    redis_do(&redis, "RPUSH sse:events:s {}");
+    for (int i = 0; i < SHOUTERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, shout, &w[i]), 0);
+    for (int i = 0; i < READERS; i++)
+        reader_open(&r[i], i % 2 ? a : b, "s", i % 3 ? "" : "1");
+    for (int i = 0; i < SHOUTERS; i++) {
+        atomic_store(&w[i].stop, true);
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+        written += w[i].written;
+    }
+    for (int i = 0; i < READERS; i++)
+        UNTIL(reader_count(&r[i]) == written);
+    for (int i = 0; i < READERS; i++)
+        reader_close(&r[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +210,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_keys_of_other_types, start,
                                         stop),
         cmocka_unit_test_setup_teardown(announces_what_is_lost, start, stop),
+        cmocka_unit_test_setup_teardown(joins_shouters, start, stop),
     };
 
     cmocka_set_test_filter(getenv("TEST_ONLY"));

@@ -553,7 +553,8 @@ static void ends_it_after_the_grace(void **state)
     pass(LATE);
     assert_int_equal(s->state, SSE_STATE_CANCELLED);
     assert_non_null(strstr(wire(s), "{\"reason\":\"shutdown\"}"));
-    assert_int_equal(take_stop(&boss), SSE_REASON_NONE); /* there is nothing to stop */
+    assert_int_equal(take_stop(&boss),
+                     SSE_REASON_NONE); /* there is nothing to stop */
     close_hub();
 }
 

@@ -32,6 +32,8 @@ struct sse__backing {
     bool         live;       /* a mirror: it is caught up, and follows      */
     bool         whole;      /* a mirror: the store has nothing older       */
     bool         described;  /* owner, kind and metadata are in the store   */
+    bool         describing; /* a mirror: the store is being told           */
+    bool         changed;    /* and they have changed since                 */
     bool         stop;       /* a mirror: ask for a stop, wherever it runs  */
 };
 

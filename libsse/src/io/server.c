@@ -525,7 +525,7 @@ void sse__server_begin_close(sse_server *s)
     if (!uv_is_closing((uv_handle_t *)&s->listener))
         uv_close((uv_handle_t *)&s->listener, on_handle_closed);
     uv_ref((uv_handle_t *)&s->timer); /* the deadline keeps the loop running */
-    while (sse__reader_flush(s)) /* whose stream has ended gets its end */
+    while (sse__reader_flush(s))      /* whose stream has ended gets its end */
         ;
     stop_producers(s);
     for (sse__link *l = s->conns.next; l != &s->conns; l = next) {

@@ -152,6 +152,7 @@ static void look_at_dirty(sse__redis *r)
             sse__writer_dirty(r, s);
         } else {
             sse__registry_dirty(r, s);
+            sse__writer_mirror_dirty(r, s);
             sse__tail_dirty(r, s);
         }
         sse__stream_unref(s);

@@ -107,7 +107,7 @@ static bool take_line(message *m, sse__text *row, uint32_t *tag)
 
 typedef enum taken {
     TAKEN,
-    MUST_READ, /* it does not say what there is                              */
+    MUST_READ, /* it is not of this log, or not whole                        */
     HAS_GAP,   /* rows in front of it have not come                          */
     REMOVED    /* the stream, and with it the mirror                         */
 } taken;
@@ -149,8 +149,8 @@ static taken take(sse__tail *t, const char *text, size_t len)
         return REMOVED;
     }
     if (!take_head(&m, text, len)) {
-        t->describe = true;
-        return MUST_READ;
+        t->describe = t->again = true;
+        return TAKEN;
     }
     if (m.first > s->log.next_seq)
         return HAS_GAP;

@@ -123,8 +123,8 @@ static void describe(sse__tail *t, const sse__page *p)
     sse__text         user = sse__reply_text(p->reply, 8);
     sse__text         metadata = sse__reply_text(d, 3);
 
-    if (!t->describe || d->elements < 4)
-        return;
+    if (!t->describe || d->elements < 4 || !s->backing->described)
+        return; /* or what was said of it here is on its way there */
     t->describe = false;
     (void)sse__stream_set_owner(s, user.text, user.len);
     (void)sse__stream_set_kind(s, kind.text, kind.len);

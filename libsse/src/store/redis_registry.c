@@ -93,7 +93,10 @@ void sse__registry_form(sse__job *job)
         break;
     case SSE__OP_LIST: form_list(job); break;
     case SSE__OP_STOP: form_stop(job); break;
-    default: sse__registry_form_describe(r, op->stream, ""); break;
+    default:
+        op->stream->backing->changed = false; /* it says what is so now */
+        sse__registry_form_describe(r, op->stream, "");
+        break;
     }
 }
 
@@ -358,17 +361,34 @@ void sse__registry_answered(sse__job *job, const redisReply *reply)
 
 /* ---- Mirrors ---- */
 
+/* The store has been told what a stream is, or could not be. */
+static void is_described(sse__op *op)
+{
+    struct sse__backing *b = op->stream->backing;
+
+    b->describing = false;
+    b->described = op->rc == SSE_OK && !b->changed;
+    if (b->changed)
+        sse__stream_dirty(op->stream);
+    sse__op_free(op);
+}
+
 static void describe(sse__redis *r, sse__stream *s)
 {
-    sse__op *op = sse__op_new((sse__op_kind)SSE__OP_DESCRIBE, s->id,
-                              s->node.key_len, sse__redis_now(r) + DESCRIBE_MS);
+    sse__op *op;
 
+    s->backing->changed = s->backing->describing;
+    if (s->backing->describing)
+        return;
+    op = sse__op_new((sse__op_kind)SSE__OP_DESCRIBE, s->id, s->node.key_len,
+                     sse__redis_now(r) + DESCRIBE_MS);
     if (!op)
         return; /* with the next change */
     op->stream = s;
+    op->done = is_described;
     sse__stream_ref(s);
-    s->backing->described = true;
-    sse__redis_begin(r, op);
+    s->backing->describing = true;
+    sse__list_add(&r->asked, &op->link);
 }
 
 void sse__registry_dirty(sse__redis *r, sse__stream *s)

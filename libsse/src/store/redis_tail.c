@@ -145,7 +145,7 @@ void sse__tail_detach(sse__tail *t)
 
     start_over(t);
     sse__tail_drop_kept(t);
-    t->made_here = t->owned = t->heard = false;
+    t->made_here = t->owned = t->heard = t->again = false;
     t->describe = true;
     if (!s)
         return;
@@ -308,12 +308,21 @@ static bool is_over(const sse__tail *t)
             !wants_subscription(t));
 }
 
+/* It stays live meanwhile. */
+static void look_again(sse__tail *t)
+{
+    t->again = t->caught = false;
+    t->turn++;
+}
+
 void sse__tail_go_on(sse__tail *t)
 {
     if (t->stream && t->stream->gone)
         sse__tail_detach(t);
     if (t->stream && t->caught)
         sse__fetch_answer(t);
+    if (t->again && t->caught)
+        look_again(t);
     if (is_over(t)) {
         sse__tail_detach(t);
         if (t->phase != SSE__TAIL_LEAVING)
@@ -365,8 +374,7 @@ static void check(sse__tail *t)
     if (!poll && now_ms < t->check_ms)
         return;
     t->check_ms = now_ms + 2 * CHECK_MS;
-    t->caught = false;
-    t->turn++;
+    look_again(t);
 }
 
 static void fire(sse__timer *timer)

@@ -56,6 +56,7 @@ typedef struct sse__tail {
     bool          read_void; /* and will be of no use                        */
     bool          from_start; /* the first read begins with the oldest       */
     bool          caught;    /* it had everything when it read last          */
+    bool          again;     /* since then it was told to look again         */
     bool          overflow;  /* a message could not be kept                  */
     bool          sent;      /* Redis knows, or will, of a subscription      */
     bool          made_here; /* it follows whether anybody reads or not      */

@@ -212,6 +212,16 @@ void sse__writer_dirty(sse__redis *r, sse__stream *s)
     make_due_later(w);
 }
 
+void sse__writer_mirror_dirty(sse__redis *r, const sse__stream *s)
+{
+    sse__writer *w = sse__writer_find(r, s->id, s->node.key_len);
+
+    while (w && w->stream != s)
+        w = w->newer;
+    if (w && w->shared && sse__writer_has_ended(w))
+        set_done(w);
+}
+
 void sse__writer_unpark(sse__redis *r)
 {
     for (sse__link *l = r->all_writers.next; l != &r->all_writers;

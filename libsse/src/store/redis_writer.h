@@ -61,6 +61,9 @@ sse__writer *sse__writer_find(const sse__redis *r, const char *id, size_t len);
 /* An owner has changed. */
 void sse__writer_dirty(sse__redis *r, sse__stream *s);
 
+/* A mirror has: one that has ended needs no more life signs. */
+void sse__writer_mirror_dirty(sse__redis *r, const sse__stream *s);
+
 /* Sends what there is room for. */
 void sse__writer_pump(sse__redis *r);
 
