@@ -119,7 +119,7 @@ static void *append_each(void *arg)
     for (unsigned i = 0; i < MOMENTS; i++) {
         while (atomic_load(&m->at) <= i)
             usleep(20);
-        usleep((unsigned)rand_r(&seed) % 600);
+        usleep((unsigned)rand_r(&seed) % 400);
         if (store_append(m->streams[i], "{}") < 0)
             return arg;
     }
@@ -133,6 +133,7 @@ static void misses_no_moment(void **state)
     moments       m = {.at = 0};
     pthread_t     thread;
     char          id[16];
+    unsigned      seed = 4;
 
     (void)state;
     for (int i = 0; i < MOMENTS; i++) {
@@ -143,6 +144,7 @@ static void misses_no_moment(void **state)
     for (int i = 0; i < MOMENTS; i++) {
         snprintf(id, sizeof(id), "s%d", i);
         atomic_store(&m.at, (unsigned)i + 1);
+        usleep((unsigned)rand_r(&seed) % 600);
         reader_open(&there[i], b, id, "");
     }
     writer_join(thread);

@@ -146,7 +146,7 @@ static void announces_what_is_lost(void **state)
 
 typedef struct shouter {
     atomic_bool stop;
-    unsigned    written; /* not more than a log holds                        */
+    atomic_uint written; /* not more than a log holds                        */
 } shouter;
 
 static void *shout(void *arg)
@@ -156,7 +156,7 @@ static void *shout(void *arg)
     shouter      *w = arg;
     void         *reply;
 
-    while (!atomic_load(&w->stop) && w->written < 3000) {
+    while (!atomic_load(&w->stop) && atomic_load(&w->written) < 3000) {
         redisAppendCommand(c, "RPUSH sse:events:s %s",
                            "{\"type\":\"token\",\"data\":1,\"ts\":1}");
         for (int i = 0; i < BURST; i++)
@@ -166,7 +166,7 @@ static void *shout(void *arg)
                 return arg;
             freeReplyObject(reply);
         }
-        w->written++;
+        atomic_fetch_add(&w->written, 1);
     }
     redisFree(c);
     return NULL;
@@ -186,13 +186,15 @@ static void joins_shouters(void **state)
     redis_do(&redis, "RPUSH sse:events:s {}");
     for (int i = 0; i < SHOUTERS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, shout, &w[i]), 0);
+    for (int i = 0; i < SHOUTERS; i++)
+        UNTIL(atomic_load(&w[i].written) > 20);
     for (int i = 0; i < READERS; i++)
         reader_open(&r[i], i % 2 ? a : b, "s", i % 3 ? "" : "1");
     for (int i = 0; i < SHOUTERS; i++) {
         atomic_store(&w[i].stop, true);
         pthread_join(threads[i], &failed);
         assert_null(failed);
-        written += w[i].written;
+        written += atomic_load(&w[i].written);
     }
     for (int i = 0; i < READERS; i++)
         UNTIL(reader_count(&r[i]) == written);
