@@ -8,6 +8,7 @@ work. What comes of it is a Verdict for each kind of stream.
 
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,8 @@ from suite.wire import TIMEOUT_S
 from transcripts import Entry, halves, is_gap
 
 Trouble = Callable[["Run"], None]
+
+PATIENCE_S = 90  # beyond what writing takes
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,6 @@ class Run:
         self.writes: list[Api] = []
         self.reads: list[Api] = []
         self.actions = 0
-        self.scripts: list[Script] = []
         self.producers: list[Producer] = []
 
     def go(self, trouble: Trouble | None = None) -> dict[str, Verdict]:
@@ -67,7 +69,8 @@ class Run:
             writers = stack.enter_context(self.writers())
             self.start_producers(stack)
             readers = stack.enter_context(self.readers())
-            self.make_trouble(trouble, writers)
+            stack.enter_context(self.patience([*writers, *readers]))
+            self.make_trouble(trouble)
             self.finish_producers()
             written = merged(writer.result() for writer in writers)
             written |= self.produced()
@@ -138,8 +141,23 @@ class Run:
                 for part in halves(streams)
             ]
 
-    def make_trouble(self, trouble: Trouble | None, writers: list[Script]) -> None:
-        """Until the writers are done."""
+    @contextmanager
+    def patience(self, scripts: list[Script]) -> Iterator[None]:
+        """What takes for ever is ended, and has failed."""
+
+        def end() -> None:
+            for script in scripts:
+                script.process.kill()
+
+        timer = threading.Timer(self.size.write_s + PATIENCE_S, end)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def make_trouble(self, trouble: Trouble | None) -> None:
+        """For as long as is written."""
         if not trouble:
             return
         until = time.monotonic() + self.size.write_s

@@ -102,59 +102,6 @@ static void joins_under_load(void **state)
     sse_stream_free(s);
 }
 
-/* ---- An event while its reader joins ---- */
-
-enum { MOMENTS = 2000 };
-
-typedef struct moments {
-    sse_stream *streams[MOMENTS];
-    atomic_uint at;
-} moments;
-
-static void *append_each(void *arg)
-{
-    moments *m = arg;
-    unsigned seed = 3;
-
-    for (unsigned i = 0; i < MOMENTS; i++) {
-        while (atomic_load(&m->at) <= i)
-            usleep(20);
-        usleep((unsigned)rand_r(&seed) % 400);
-        if (store_append(m->streams[i], "{}") < 0)
-            return arg;
-    }
-    return NULL;
-}
-
-/* No later event shows that it was missed. */
-static void misses_no_moment(void **state)
-{
-    static reader there[MOMENTS];
-    moments       m = {.at = 0};
-    pthread_t     thread;
-    char          id[16];
-    unsigned      seed = 4;
-
-    (void)state;
-    for (int i = 0; i < MOMENTS; i++) {
-        snprintf(id, sizeof(id), "s%d", i);
-        m.streams[i] = store_stream(a, id, NULL, 0);
-    }
-    assert_int_equal(pthread_create(&thread, NULL, append_each, &m), 0);
-    for (int i = 0; i < MOMENTS; i++) {
-        snprintf(id, sizeof(id), "s%d", i);
-        atomic_store(&m.at, (unsigned)i + 1);
-        usleep((unsigned)rand_r(&seed) % 600);
-        reader_open(&there[i], b, id, "");
-    }
-    writer_join(thread);
-    for (int i = 0; i < MOMENTS; i++) {
-        UNTIL(reader_count(&there[i]) == 1);
-        reader_close(&there[i]);
-        sse_stream_free(m.streams[i]);
-    }
-}
-
 /* Of what was drained so far; the same as before where that is nothing. */
 static void last_id(const reader *r, char *out, size_t size)
 {
@@ -355,7 +302,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(joins_under_load, start, stop),
-        cmocka_unit_test_setup_teardown(misses_no_moment, start, stop),
         cmocka_unit_test_setup_teardown(comes_back_under_load, start, stop),
         cmocka_unit_test_setup_teardown(survives_cut_links, start, stop),
         cmocka_unit_test_setup_teardown(survives_forgotten_scripts, start,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* store_tail_foreign_test.c - readers of what other programs have left in Redis,
- * or taken away. */
+/* store_tail_foreign_test.c - readers of what other programs have left in
+ * Redis, or taken away. */
 #include "store_reader.h"
 
 #include <pthread.h>

@@ -3,6 +3,7 @@
 #include "store_reader.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,6 +245,61 @@ static void reads_once_for_many(void **state)
     sse_stream_free(s);
 }
 
+/* ---- An event while its reader joins ---- */
+
+enum { MOMENTS = 2000 };
+
+typedef struct moments {
+    sse_stream *streams[MOMENTS];
+    atomic_uint at;
+} moments;
+
+static void *append_each(void *arg)
+{
+    moments *m = arg;
+    unsigned seed = 3;
+
+    for (unsigned i = 0; i < MOMENTS; i++) {
+        while (atomic_load(&m->at) <= i)
+            usleep(20);
+        usleep((unsigned)rand_r(&seed) % 400);
+        if (store_append(m->streams[i], "{}") < 0)
+            return arg;
+    }
+    return NULL;
+}
+
+/* No later event shows that it was missed. */
+static void misses_no_moment(void **state)
+{
+    static reader there[MOMENTS];
+    moments       m = {.at = 0};
+    pthread_t     thread;
+    char          id[16];
+    unsigned      seed = 4;
+    void         *failed;
+
+    (void)state;
+    for (int i = 0; i < MOMENTS; i++) {
+        snprintf(id, sizeof(id), "s%d", i);
+        m.streams[i] = store_stream(a, id, NULL, 0);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, append_each, &m), 0);
+    for (int i = 0; i < MOMENTS; i++) {
+        snprintf(id, sizeof(id), "s%d", i);
+        atomic_store(&m.at, (unsigned)i + 1);
+        usleep((unsigned)rand_r(&seed) % 600);
+        reader_open(&there[i], b, id, "");
+    }
+    pthread_join(thread, &failed);
+    assert_null(failed);
+    for (int i = 0; i < MOMENTS; i++) {
+        UNTIL(reader_count(&there[i]) == 1);
+        reader_close(&there[i]);
+        sse_stream_free(m.streams[i]);
+    }
+}
+
 /* ---- Comings and goings ---- */
 
 static void hears_of_a_removal(void **state)
@@ -393,6 +449,7 @@ int main(void)
         TESTS(knows_what_it_is),
         TESTS(reads_what_was_missed_only),
         TESTS(subscribes_once),
+        cmocka_unit_test_setup_teardown(misses_no_moment, start, stop),
         cmocka_unit_test_setup_teardown(reads_once_for_many, start, stop),
         cmocka_unit_test_setup_teardown(hears_of_a_removal, start, stop),
         TESTS(follows_a_new_life),

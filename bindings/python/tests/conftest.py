@@ -22,6 +22,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", default="uvicorn", help="what runs the suite's app")
 
 
+# What a server does by itself, and no application can change.
+FACTS = {
+    "uvicorn": ["TestSubscribe::test_http_1_0", "TestMethods::test_head_of_a_stream"],
+    "uvicorn-h11": ["TestConnection::test_forms_of_a_target[GET http"],
+    "hypercorn": ["TestConnection::test_forms_of_a_target[GET http"],
+    "gunicorn": ["TestSubscribe::test_http_1_0", "TestMethods::test_head_of_a_stream"],
+    "granian": [
+        "TestConnection::test_a_client_that_sends_no_more",
+        "TestMethods::test_head_of_a_stream",
+    ],
+    "wsgi-gunicorn": [
+        "TestMethods::test_head_of_a_stream",
+        "TestRequestBody::test_chunked[Trailer",
+    ],
+}
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    facts = FACTS.get(str(config.getoption("--server")), [])
+    for item in items:
+        if any(f"test_suite.py::{fact}" in item.nodeid for fact in facts):
+            item.add_marker(pytest.mark.xfail(reason="the server's own", strict=True))
+
+
 @pytest.fixture(scope="session")
 def command(request: pytest.FixtureRequest) -> list[str]:
     server = request.config.getoption("--server")

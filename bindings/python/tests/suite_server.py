@@ -7,13 +7,15 @@ import argparse
 import os
 import signal
 import socket
+import subprocess
 import sys
+import time
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from libsse import Hub
+from libsse import Hub, sync
 from libsse.fastapi import router
 
 FLAGS = {"heartbeat-ms": int, "log-events": int, "log-bytes": int, "store": str}
@@ -21,6 +23,19 @@ UNKNOWN = {"error": "not_found", "message": "There is nothing at this path."}
 
 
 def make_app() -> FastAPI:
+    options, url, origins = settings()
+    hub = Hub(url, **options)
+    app = FastAPI(lifespan=hub.lifespan, openapi_url=None)
+    app.include_router(router(hub, origins=origins))
+
+    @app.exception_handler(404)
+    async def unknown(request: Request, _: Exception) -> Response:
+        return JSONResponse(UNKNOWN, 404)
+
+    return app
+
+
+def settings() -> tuple[dict[str, Any], str, list[str]]:
     """From the environment: some servers import the application by its name."""
     options: dict[str, Any] = {}
     for name, kind in FLAGS.items():
@@ -29,15 +44,7 @@ def make_app() -> FastAPI:
             options[name.replace("-", "_")] = kind(value)
     url = options.pop("store", "memory:")
     origin = os.environ.get("SUITE_allow_origin")
-    hub = Hub(url, **options)
-    app = FastAPI(lifespan=hub.lifespan, openapi_url=None)
-    app.include_router(router(hub, origins=[origin] if origin else []))
-
-    @app.exception_handler(404)
-    async def unknown(request: Request, _: Exception) -> Response:
-        return JSONResponse(UNKNOWN, 404)
-
-    return app
+    return options, url, [origin] if origin else []
 
 
 def parse() -> argparse.Namespace:
@@ -81,6 +88,46 @@ def run_uvicorn(port: int, http: str) -> None:
     Server(config).run()
 
 
+OTHERS = {
+    "hypercorn": ["hypercorn", "suite_server:make_app()", "-b", "127.0.0.1:{port}"],
+    "gunicorn": [
+        "gunicorn", "suite_server:make_app()", "-b", "127.0.0.1:{port}",
+        "-k", "uvicorn_worker.UvicornWorker",
+    ],
+    "granian": [
+        "granian", "--interface", "asgi", "--factory", "suite_server:make_app",
+        "--port", "{port}", "--no-ws",
+    ],
+    "wsgi gunicorn": [
+        "gunicorn", "suite_server:make_wsgi()", "-b", "127.0.0.1:{port}",
+        "-k", "gthread", "--threads", "60", "--keep-alive", "60",
+        "--graceful-timeout", "2",
+    ],
+}  # fmt: skip
+
+
+def run_other(port: int, name: str) -> None:
+    """As a program of its own, which is ready when its port answers."""
+    command = [sys.executable, "-m", *(p.format(port=port) for p in OTHERS[name])]
+    here = os.path.dirname(os.path.abspath(__file__))
+    child = subprocess.Popen(command, cwd=here, stdout=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    while child.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.02)
+    print(f"listening on http://127.0.0.1:{port}", flush=True)
+    child.wait()
+
+
+def make_wsgi() -> Any:
+    from libsse.wsgi import Application
+
+    options, url, origins = settings()
+    return Application(sync.Hub(url, **options), origins=origins)
+
+
 def main() -> None:
     args = parse()
     pass_on(args)
@@ -90,7 +137,7 @@ def main() -> None:
     elif args.server == "uvicorn-h11":
         run_uvicorn(port, "h11")
     else:
-        sys.exit(f"there is no server {args.server}")
+        run_other(port, args.server.replace("-", " "))
 
 
 if __name__ == "__main__":

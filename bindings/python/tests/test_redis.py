@@ -177,9 +177,12 @@ time.sleep(600)
 def test_a_store_that_is_away() -> None:
     async def main() -> None:
         async with Hub("redis://127.0.0.1:1", start_ms=50, command_ms=200) as hub:
-            with pytest.raises(libsse.StoreUnavailable):
-                await hub.create()
             assert hub.store_error() != ""
+            for call in (hub.create("a", shared=True), hub.open("b"), hub.streams()):
+                with pytest.raises(libsse.StoreUnavailable):
+                    await call
+            stream = await hub.create("here", producer=words)
+            assert len(await events_of(hub, stream.id)) == 21
 
     run(main())
 
@@ -187,7 +190,7 @@ def test_a_store_that_is_away() -> None:
 def test_the_loop_goes_on_while_a_store_is_waited_for() -> None:
     async def main() -> None:
         async with Hub("redis://127.0.0.1:1", start_ms=50, command_ms=1000) as hub:
-            create = asyncio.ensure_future(hub.create())
+            create = asyncio.ensure_future(hub.create(shared=True))
             turns = 0
             while not create.done():
                 await asyncio.sleep(0.001)

@@ -100,7 +100,7 @@ static int add_text(sse__buf *text, sse__json_slice value)
 
 /* Whoever wrote the row, its type must not become more fields than one. */
 static int encode_row(sse__hub *h, const char *row, size_t len,
-                      const sse_event_id *id)
+                      const sse_event_id *id, int64_t *made_ms)
 {
     sse__row_parts parts;
     sse__buf      *text = &h->row;
@@ -115,6 +115,8 @@ static int encode_row(sse__hub *h, const char *row, size_t len,
     if ((rc = sse__encode_check_name(text->data, type_len)) < 0 ||
         (rc = add_text(text, parts.data)) < 0)
         return rc;
+    if (parts.ts_ms > 0 && parts.ts_ms < h->wall_ms)
+        *made_ms = parts.ts_ms;
     data = text->len > 0 ? text->data + type_len : "";
     return sse__encode_event(&h->wire, text->data, type_len, data,
                              text->len - type_len, id->text, id->text_len);
@@ -135,16 +137,18 @@ static int encode_unreadable(sse__hub *h, uint64_t seq)
 }
 
 /* Into the hub's scratch, behind what is there: SSE_OK; 1 for a row that cannot
- * be read; SSE_ERR_NOMEM. */
+ * be read; SSE_ERR_NOMEM. When the event was made is the same on every hub, if
+ * its row says so. */
 static int encode(sse__hub *h, uint64_t seq, const char *row, size_t len,
-                  uint32_t tag)
+                  uint32_t tag, int64_t *made_ms)
 {
     size_t       start = h->wire.len;
     sse_event_id id;
     int          rc;
 
+    *made_ms = h->wall_ms;
     sse__id_make(&id, seq, tag, h->opts.id_format);
-    rc = encode_row(h, row, len, &id);
+    rc = encode_row(h, row, len, &id, made_ms);
     if (rc == SSE_OK || rc == SSE_ERR_NOMEM)
         return rc;
     h->wire.len = start;
@@ -152,12 +156,12 @@ static int encode(sse__hub *h, uint64_t seq, const char *row, size_t len,
 }
 
 static int add_row(sse__log *log, sse__hub *h, const char *row, size_t len,
-                   uint32_t tag)
+                   uint32_t tag, int64_t *made_ms)
 {
     int rc;
 
     h->wire.len = 0;
-    rc = encode(h, log->next_seq, row, len, tag);
+    rc = encode(h, log->next_seq, row, len, tag, made_ms);
     if (rc < 0 || sse__log_reserve(log, 1, h->wire.len) < 0)
         return SSE_ERR_NOMEM;
     sse__log_add(log, h->wire.data, h->wire.len, tag, h->wall_ms);
@@ -167,14 +171,15 @@ static int add_row(sse__log *log, sse__hub *h, const char *row, size_t len,
 int sse__mirror_add(sse__stream *s, const char *row, size_t len, uint32_t tag)
 {
     uint64_t before = s->log.bytes;
-    int      rc = add_row(&s->log, s->hub, row, len, tag);
+    int64_t  made_ms;
+    int      rc = add_row(&s->log, s->hub, row, len, tag, &made_ms);
 
     if (rc < 0)
         return rc;
     sse__log_trim(&s->log);
     s->hub->counters.log_bytes += s->log.bytes - before;
     s->hub->counters.events_mirrored++;
-    s->active_ms = s->hub->wall_ms;
+    s->active_ms = made_ms;
     s->touched_ms = s->hub->mono_ms;
     return rc;
 }
@@ -183,13 +188,15 @@ int sse__mirror_add_old(sse__stream *s, const sse__old_row *rows, size_t count,
                         uint32_t before_tag)
 {
     uint64_t before = s->log.bytes;
+    int64_t  made_ms;
     sse__log older;
     int      rc = SSE_OK;
 
     sse__log_init(&older, s->log.max_events, s->log.max_bytes, SSE_NEVER);
     sse__log_seek(&older, s->log.first_seq - count - 1, before_tag);
     for (size_t i = 0; rc >= 0 && i < count; i++)
-        rc = add_row(&older, s->hub, rows[i].text, rows[i].len, rows[i].tag);
+        rc = add_row(&older, s->hub, rows[i].text, rows[i].len, rows[i].tag,
+                     &made_ms);
     if (rc >= 0)
         rc = sse__log_prepend(&s->log, &older);
     sse__log_free(&older);
@@ -242,6 +249,7 @@ void sse__mirror_end(sse__stream *s, uint32_t state)
     if (sse__stream_check_open(s) < 0)
         return;
     sse__stream_set_ended(s, state);
+    s->ended_ms = s->active_ms; /* as the store has it */
     sse__stream_wake_readers(s);
 }
 
@@ -251,6 +259,7 @@ void sse__mirror_end(sse__stream *s, uint32_t state)
 static int encode_moved(sse__stream *s, uint64_t seq, uint64_t base,
                         uint32_t tag, sse__log *out)
 {
+    int64_t          made_ms;
     const sse__rows *rows = &s->backing->rows;
     int              rc = SSE_OK;
 
@@ -260,7 +269,7 @@ static int encode_moved(sse__stream *s, uint64_t seq, uint64_t base,
     for (; rc >= 0 && seq < rows->next_seq; seq++) {
         const sse__row *row = sse__rows_get(rows, seq);
 
-        rc = add_row(out, s->hub, row->text, row->len, row->tag);
+        rc = add_row(out, s->hub, row->text, row->len, row->tag, &made_ms);
     }
     if (rc < 0)
         sse__log_free(out);

@@ -111,7 +111,8 @@ static void remove_stream(sse__redis *r, sse__op *op)
 {
     sse__writer *w = sse__writer_find(r, op->id, op->id_len);
 
-    op->look = w != NULL; /* it was here: a removal that finds nothing did it */
+    /* An owner was here: a removal that then finds nothing did it. */
+    op->look = w && !w->shared;
     if (w && sse__writer_has_ended(w))
         sse__writer_forget(w);
     sse__job_begin(r, op);

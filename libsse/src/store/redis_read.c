@@ -84,6 +84,7 @@ int sse__tail_read(sse__tail *t)
     t->reading = true;
     t->read_void = false;
     t->read_turn = t->turn;
+    t->read_ended = t->stream && t->stream->state != SSE_STATE_ACTIVE;
     sse__tails_of(r)->under_way++;
     r->counters.reads++;
     return SSE_OK;
@@ -311,7 +312,9 @@ static void take_next(sse__tail *t, const sse__page *p)
 {
     sse__stream *s = t->stream;
 
-    if (!p->known) {
+    if (s->state != SSE_STATE_ACTIVE && !t->read_ended) {
+        t->caught = true; /* a message was quicker, and told of the end */
+    } else if (!p->known) {
         is_gone(t);
     } else if (is_reborn(t, p)) {
         sse__stream_remove(s);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* redis_read.h - what the read script replies, and how it gets into a mirror. */
+/* redis_read.h - what the read script replies, and how mirrors get it. */
 #ifndef SSE_STORE_REDIS_READ_H
 #define SSE_STORE_REDIS_READ_H
 

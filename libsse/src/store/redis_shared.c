@@ -288,10 +288,12 @@ static void is_appended(queue *q, uint64_t first)
     }
 }
 
+/* One that is closed and has no state was forgotten. */
 static int error_of(const redisReply *reply)
 {
     if (sse__reply_is(reply, "closed"))
-        return SSE_ERR_ENDED;
+        return sse__reply_text(reply, 5).len > 0 ? SSE_ERR_ENDED
+                                                 : SSE_ERR_NOT_FOUND;
     if (sse__reply_is(reply, "gone"))
         return SSE_ERR_NOT_FOUND;
     return sse__reply_is(reply, "owned") ? SSE_ERR_EXISTS : SSE_ERR_STORE;

@@ -54,6 +54,7 @@ typedef struct sse__tail {
     uint8_t       read_kind; /* an sse__read_kind                            */
     bool          reading;   /* a reply is due                               */
     bool          read_void; /* and will be of no use                        */
+    bool          read_ended; /* it was sent for a mirror that had ended     */
     bool          from_start; /* the first read begins with the oldest       */
     bool          caught;    /* it had everything when it read last          */
     bool          again;     /* since then it was told to look again         */

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, AsyncGenerator, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, AsyncGenerator, Callable, Dict, Mapping, Optional
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -18,11 +18,11 @@ LOOK_S = 0.1
 @contextlib.asynccontextmanager
 async def watching(hub: Hub) -> AsyncGenerator[None, None]:
     loop = asyncio.get_running_loop()
-    server = find_server()
+    is_ending = find_server()
     task: Optional[asyncio.Task[None]] = None
     restore: Callable[[], None] = lambda: None
-    if server is not None:
-        task = loop.create_task(_watch_server(server, hub))
+    if is_ending is not None:
+        task = loop.create_task(_watch(is_ending, hub))
     elif threading.current_thread() is threading.main_thread():
         restore = _wrap_signals(loop, hub)
     try:
@@ -33,23 +33,38 @@ async def watching(hub: Hub) -> AsyncGenerator[None, None]:
             task.cancel()
 
 
-async def _watch_server(server: Any, hub: Hub) -> None:
-    while not server.should_exit:
+async def _watch(is_ending: Callable[[], bool], hub: Hub) -> None:
+    while not is_ending():
         await asyncio.sleep(LOOK_S)
     hub.begin_shutdown()
 
 
-def find_server() -> Any:
-    """Uvicorn's server, if it runs in this loop: however it was started, its own
-    coroutine waits in one of the loop's tasks."""
+def find_server() -> Optional[Callable[[], bool]]:
+    """What tells whether the server that runs in this loop wants to end. However it
+    was started, its own coroutine waits in one of the loop's tasks."""
     for task in asyncio.all_tasks():
         waits: Any = task.get_coro()
         while waits is not None:
             frame = getattr(waits, "cr_frame", None)
-            owner = frame.f_locals.get("self") if frame is not None else None
-            if hasattr(owner, "should_exit") and hasattr(owner, "lifespan"):
-                return owner
+            found = _tells_end(frame.f_locals) if frame is not None else None
+            if found is not None:
+                return found
             waits = getattr(waits, "cr_await", None)
+    return None
+
+
+def _tells_end(names: Mapping[str, Any]) -> Optional[Callable[[], bool]]:
+    """Uvicorn's Server has should_exit. Hypercorn's worker is told by an event, of
+    its own process or of the one that started it."""
+    owner = names.get("self")
+    if hasattr(owner, "should_exit") and hasattr(owner, "lifespan"):
+        return lambda: bool(getattr(owner, "should_exit"))
+    if "lifespan" in names and "shutdown_trigger" in names:
+        waits = names["shutdown_trigger"]
+        for holder in (waits, *getattr(waits, "args", ())):
+            event = getattr(holder, "__self__", holder)
+            if hasattr(event, "is_set"):
+                return lambda: bool(event.is_set())
     return None
 
 

@@ -291,6 +291,8 @@ class Client:
             elif self._token is not None:
                 token = self._token(core["status"])
                 if inspect.isawaitable(token):
+                    if inspect.iscoroutine(token):
+                        token.close()
                     raise TypeError("an async token function needs `async for`")
                 self.set_token(token)
 

@@ -20,7 +20,16 @@ from typing import (
 )
 
 from . import sync
-from ._api import Answer, Api, Follow, Request, event_json, json_answer
+from ._api import (
+    BODY_MAX,
+    Answer,
+    Api,
+    Follow,
+    Refused,
+    Request,
+    event_json,
+    json_answer,
+)
 from ._events import Event
 from .errors import Forbidden, SSEError, StreamEnded, StreamExists, StreamNotFound
 
@@ -43,7 +52,8 @@ def request_of(environ: Environ) -> Request:
     }
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    raw_path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    path = raw_path.encode("latin-1").decode("utf-8", "replace")
     query = environ.get("QUERY_STRING", "").encode("latin-1")
     return Request(environ["REQUEST_METHOD"], path, query, headers, b"")
 
@@ -213,6 +223,21 @@ def _poll(hub: sync.Hub, follow: Follow, wait_s: float) -> Answer:
     return json_answer(200, json.dumps(told))
 
 
+def read_body(environ: Environ) -> bytes:
+    """EOFError when the caller left within it."""
+    if not environ.get("CONTENT_LENGTH"):
+        chunked = environ.get("wsgi.input_terminated") or environ.get(
+            "HTTP_TRANSFER_ENCODING"
+        )
+        body: bytes = environ["wsgi.input"].read() if chunked else b""
+        return body
+    length = min(int(environ["CONTENT_LENGTH"]), BODY_MAX + 1)
+    body = environ["wsgi.input"].read(length)
+    if len(body) < length:
+        raise EOFError
+    return body
+
+
 class Application:
     """The whole HTTP interface of docs/http.md as a WSGI application. The authorize
     hook gets (environ, verb, stream_id); see libsse.asgi.Application."""
@@ -262,6 +287,9 @@ class Application:
             elif word is not None and not word:
                 return self.api.refuse(Forbidden())
         if request.method == "POST":
-            length = int(environ.get("CONTENT_LENGTH") or 0)
-            request.body = environ["wsgi.input"].read(length) if length else b""
+            try:
+                request.body = read_body(environ)
+            except EOFError:
+                told = "The body is shorter than its length."
+                return self.api.refuse(Refused(400, "bad_request", told))
         return self.api.answer(call, request)

@@ -1,0 +1,185 @@
+"""The client, against a real server; with `for` and `async for`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from suite.api import Api
+from test_servers import COMMANDS, Server
+
+from libsse import Client, ClientError, Event
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server("uvicorn", COMMANDS["uvicorn"], tmp_path_factory.mktemp("client"))
+    yield server
+    server.kill()
+
+
+def produce(server: Server, id: str, count: int = 10) -> list[Event]:
+    """A stream that has ended; its events."""
+    events = server.read("POST", f"/chat/{id}?count={count}").rest()
+    return [Event(e.data, e.type, e.id or "") for e in events]
+
+
+async def read_async(client: Client) -> list[Event]:
+    return [event async for event in client]
+
+
+def read_sync(client: Client) -> list[Event]:
+    return list(client)
+
+
+@pytest.fixture(params=["sync", "async"])
+def read(request: pytest.FixtureRequest) -> Any:
+    if request.param == "sync":
+        return read_sync
+    return lambda client: asyncio.run(read_async(client))
+
+
+def test_whole(server: Server, read: Any) -> None:
+    events = produce(server, "whole")
+    assert read(Client(f"{server.base_url}/chat/whole")) == events
+    client = Client(f"{server.base_url}/chat/whole", last_event_id=events[3].id)
+    assert read(client) == events[4:]
+    assert client.header("x-stream-id") == "whole"
+
+
+def test_live(server: Server, read: Any) -> None:
+    client = Client(f"{server.base_url}/chat/live?count=50", method="POST")
+    events = read(client)
+    assert [e.data for e in events[:-1]] == [f"token {n}" for n in range(50)]
+
+
+def test_refused(server: Server, read: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        read(Client(f"{server.base_url}/chat/nobody"))
+    assert (caught.value.cause, caught.value.http_status) == ("status", 404)
+    assert "not_found" in caught.value.body
+
+
+def test_nobody_there(read: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        read(Client("http://127.0.0.1:1/", max_attempts=2, retry_ms=1))
+    assert caught.value.cause == "attempts"
+
+
+def test_a_restart_in_the_middle(server: Server) -> None:
+    got: list[Event] = []
+    client = Client(f"{server.base_url}/chat/cut?count=60", method="POST", retry_ms=1)
+    for event in client:
+        got.append(event)
+        if len(got) % 20 == 5:
+            client.restart()
+    assert [e.data for e in got[:-1]] == [f"token {n}" for n in range(60)]
+    assert got[-1].type == "completed"
+
+
+def test_the_position_outlives_the_client(server: Server) -> None:
+    events = produce(server, "position")
+    url = f"{server.base_url}/chat/position"
+    position = None
+    got: list[Event] = []
+    while len(got) < len(events):
+        client = Client(url, state=position)
+        taken = 0
+        for event in client:
+            if taken == 3:
+                break  # asking for this one said that the three are dealt with
+            got.append(event)
+            taken += 1
+        position = client.position()
+        client.close()
+    assert got == events
+
+
+def test_close_while_a_thread_waits(server: Server) -> None:
+    client = Client(f"{server.base_url}/chat/endless", method="POST")
+    started = threading.Event()
+    done: list[int] = []
+
+    def read() -> None:
+        count = 0
+        for _ in client:
+            started.set()
+            count += 1
+        done.append(count)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert started.wait(30)
+    client.close()
+    thread.join(30)
+    assert done and done[0] >= 1
+
+
+def test_many_in_one_loop(server: Server) -> None:
+    events = produce(server, "many")
+
+    async def main() -> None:
+        url = f"{server.base_url}/chat/many"
+        transcripts = await asyncio.gather(*(read_async(Client(url)) for _ in range(30)))
+        assert all(transcript == events for transcript in transcripts)
+
+    asyncio.run(main())
+
+
+def test_token_hook(server: Server) -> None:
+    asked: list[int] = []
+
+    async def token(status: int) -> str:
+        asked.append(status)
+        return "secret"
+
+    events = produce(server, "token")
+    url = f"{server.base_url}/chat/token"
+    assert asyncio.run(read_async(Client(url, token=token))) == events
+    assert asked == [0]
+    with pytest.raises(TypeError, match="async token function"):
+        list(Client(url, token=token))
+
+
+def test_dropped_without_a_word(server: Server) -> None:
+    for n in range(30):
+        client = Client(f"{server.base_url}/chat/dropped?count=5", method="POST")
+        if n % 2:
+            next(iter(client))
+        del client
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({"profile": "nonsense"}, ValueError),
+        ({"retry_ms": "5"}, TypeError),
+        ({"nonsense": 5}, TypeError),
+        ({"settings": {"nonsense": "x"}}, ValueError),
+        ({"headers": {"a": 5}}, TypeError),
+        ({"headers": {"a b": "x"}}, ValueError),
+        ({"state": b"damaged"}, ValueError),
+    ],
+)
+def test_wrong_options(options: Any, error: type) -> None:
+    with pytest.raises(error):
+        Client("http://127.0.0.1:1/", **options)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://x/", "x" * 9000])
+def test_wrong_urls(url: str) -> None:
+    with pytest.raises(ValueError):
+        Client(url)
+
+
+def test_the_suites_api_agrees(server: Server) -> None:
+    """What the client reads is what a plain reader of the wire reads."""
+    events = produce(server, "agree")
+    response = Api(server.base_url).ask("GET", "/chat/agree")
+    assert response.body.count(b"\ndata: ") == len(events)

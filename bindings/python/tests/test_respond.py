@@ -1,0 +1,350 @@
+"""Responses within applications: FastAPI, Starlette, plain ASGI, WSGI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from helpers import serving
+from prometheus_client import CollectorRegistry, generate_latest
+from starlette.middleware.base import BaseHTTPMiddleware
+from suite.api import JSON, Api
+from suite.checks import assert_error
+from suite.sse_reader import Event as Received
+from suite.sse_reader import Parser, Retry
+from suite.wire import Connection, Response, fetch
+
+import libsse
+from libsse import Event, Hub
+from libsse.asgi import Application, EventSourceResponse
+from libsse.fastapi import router
+from libsse.prometheus import HubCollector
+
+
+def events_of(response: Response) -> list[Received]:
+    items = Parser().feed(response.body)
+    return [item for item in items if isinstance(item, Received)]
+
+
+async def three() -> AsyncIterator[str]:
+    for word in ("a", "b", "c"):
+        yield word
+        await asyncio.sleep(0.001)
+
+
+def make_app(hub: Hub, middleware: bool = False) -> FastAPI:
+    app = FastAPI(lifespan=hub.lifespan)
+    if middleware:
+
+        class Passing(BaseHTTPMiddleware):
+            async def dispatch(self, request: Any, call_next: Any) -> Any:
+                return await call_next(request)
+
+        app.add_middleware(Passing)
+
+    @app.api_route("/chat/{id}", methods=["GET", "HEAD", "POST"])
+    async def chat(id: str, request: Request, user: str = "") -> Any:
+        new = request.method == "POST"
+        return hub.respond(
+            request,
+            id,
+            producer=three if new else None,
+            user_id=user,
+            headers={"X-Own": "yes", "Cache-Control": "public"},
+        )
+
+    return app
+
+
+@pytest.mark.parametrize("middleware", [False, True])
+class TestRespond:
+    @pytest.fixture
+    def url(self, middleware: bool) -> Iterator[str]:
+        with serving(make_app(Hub(), middleware)) as url:
+            yield url
+
+    def test_create_and_resume(self, url: str) -> None:
+        whole = events_of(fetch(url, "POST", "/chat/a"))
+        assert [e.data for e in whole] == ["a", "b", "c", "{}"]
+        assert events_of(fetch(url, "POST", "/chat/a")) == whole
+        for cursor in (whole[1].id or "", "2"):
+            rest = fetch(url, "GET", "/chat/a", [("Last-Event-ID", cursor)])
+            assert events_of(rest) == whole[2:]
+            rest = fetch(url, "GET", f"/chat/a?last_event_id={cursor}")
+            assert events_of(rest) == whole[2:]
+        end = fetch(url, "GET", "/chat/a", [("Last-Event-ID", whole[-1].id or "")])
+        assert (end.status, end.body) == (204, b"")
+
+    def test_headers(self, url: str) -> None:
+        response = fetch(url, "POST", "/chat/a")
+        assert response.get("content-type") == "text/event-stream"
+        assert response.get("cache-control") == "no-cache, no-transform"
+        assert response.get("x-accel-buffering") == "no"
+        assert response.get("x-stream-id") == "a"
+        assert response.get("x-own") == "yes"
+        head = fetch(url, "HEAD", "/chat/a")
+        assert (head.status, head.body) == (200, b"")
+        assert head.get("content-type") == "text/event-stream"
+
+    def test_refused(self, url: str) -> None:
+        assert_error(fetch(url, "GET", "/chat/nobody"), 404, "not_found")
+        fetch(url, "POST", "/chat/a")
+        bad = fetch(url, "GET", "/chat/a", [("Last-Event-ID", "x")])
+        assert_error(bad, 400, "bad_cursor")
+
+    def test_owner(self, url: str) -> None:
+        assert fetch(url, "POST", "/chat/a?user=u1").status == 200
+        assert fetch(url, "GET", "/chat/a?user=u1").status == 200
+        for method in ("GET", "POST"):
+            other = fetch(url, method, "/chat/a?user=u2")
+            assert_error(other, 404, "not_found")
+
+    def test_a_gap_comes_first(self, url: str) -> None:
+        fetch(url, "POST", "/chat/a")
+        answer = fetch(url, "GET", "/chat/a", [("Last-Event-ID", "9-00000000")])
+        gap, *rest = events_of(answer)
+        assert gap.type == "gap" and json.loads(gap.data)["reason"] == "diverged"
+        assert len(rest) == 4
+
+    def test_long_poll(self, url: str) -> None:
+        fetch(url, "POST", "/chat/a")
+        answer = fetch(url, "GET", "/chat/a?transport=poll&last_event_id=1").json()
+        assert [e["data"] for e in answer["events"]] == ["b", "c", "{}"]
+        assert answer["state"] == "completed"
+
+
+def test_a_reader_that_goes_away_is_noticed() -> None:
+    """Also one that gets nothing, so that no write can fail."""
+    hub = Hub(heartbeat_ms=None)
+    gone = threading.Event()
+
+    async def silent() -> AsyncIterator[str]:
+        yield "a"
+        while not gone.is_set():
+            await asyncio.sleep(0.005)
+
+    app = FastAPI(lifespan=hub.lifespan)
+
+    @app.get("/s")
+    async def stream(request: Request) -> Any:
+        return hub.respond(request, "s", producer=silent)
+
+    with serving(app) as url:
+        connection = Connection(url)
+        connection.request("GET", "/s")
+        connection.read_head()
+        while hub.sync.info("s").subscribers != 1:
+            time.sleep(0.005)
+        connection.close()
+        while hub.sync.info("s").subscribers != 0:
+            time.sleep(0.005)
+        assert hub.sync.info("s").state == "active"
+        gone.set()
+
+
+def test_readers_are_told_to_come_back_when_the_server_ends() -> None:
+    hub = Hub()
+    hub.sync.create("s")
+    app = FastAPI(lifespan=hub.lifespan)
+
+    @app.get("/s")
+    async def stream(request: Request) -> Any:
+        return hub.respond(request, "s")
+
+    with serving(app) as url:
+        connection = Connection(url)
+        connection.request("GET", "/s")
+        head = connection.read_head()
+        while hub.sync.info("s").subscribers != 1:
+            time.sleep(0.005)
+    body = b"".join(connection.read_body(head))  # complete, or this raises
+    connection.close()
+    *_, last = Parser().feed(body)
+    assert isinstance(last, Retry) and 1000 <= last.ms <= 3000
+
+
+class TestAuthorize:
+    @pytest.fixture
+    def api(self) -> Iterator[Api]:
+        hub = Hub()
+
+        async def authorize(request: Any, verb: str, stream_id: str) -> Any:
+            user = request.headers.get("x-user")
+            if user is None:
+                raise libsse.Unauthorized('Basic realm="x"')
+            if user == "nobody":
+                return False
+            asked.append((user, verb, stream_id))
+            return user
+
+        asked: list[tuple[str, str, str]] = []
+        app = FastAPI(lifespan=hub.lifespan)
+        app.include_router(router(hub, authorize=authorize))
+        with serving(app) as url:
+            yield Api(url)
+        assert ("u1", "create", "") in asked
+
+    def test_users(self, api: Api) -> None:
+        def ask(user: str, method: str, target: str, body: bytes | None = None) -> Any:
+            headers = [JSON] + ([("X-User", user)] if user else [])
+            return api.ask(method, target, headers, body)
+
+        created = ask("u1", "POST", "/api/stream", b'{"streamId":"s"}')
+        assert created.status == 201
+        anonymous = ask("", "GET", "/api/stream/s/recover")
+        assert_error(anonymous, 401, "unauthorized")
+        assert anonymous.get("www-authenticate") == 'Basic realm="x"'
+        assert_error(ask("nobody", "GET", "/api/stream/s"), 403, "forbidden")
+        for method, action in (
+            ("GET", ""),
+            ("GET", "/recover"),
+            ("POST", "/events"),
+            ("POST", "/complete"),
+            ("POST", "/stop"),
+            ("DELETE", ""),
+        ):
+            body = b'{"data":1}' if method == "POST" else None
+            other = ask("u2", method, f"/api/stream/s{action}", body)
+            assert other.status == 404, (method, action)
+        assert ask("u2", "GET", "/api/stream").json() == {"streams": []}
+        assert ask("u2", "GET", "/api/stream?userId=u1").status == 404
+        taken = ask("u1", "POST", "/api/stream", b'{"streamId":"t","userId":"u2"}')
+        assert_error(taken, 403, "forbidden")
+        assert ask("u1", "POST", "/api/stream/s/complete", b"").status == 200
+        assert_error(ask("u2", "POST", "/api/stream", b'{"streamId":"s"}'), 409, "exists")
+
+
+class TestEventSourceResponse:
+    @pytest.fixture
+    def app(self) -> FastAPI:
+        return FastAPI()
+
+    def body(self, app: FastAPI) -> bytes:
+        with serving(app) as url:
+            response = fetch(url, "GET", "/")
+            assert response.status == 200
+            assert response.get("content-type") == "text/event-stream"
+            return response.body
+
+    def test_items(self, app: FastAPI) -> None:
+        async def items() -> AsyncIterator[Any]:
+            yield "text\nof two lines"
+            yield {"data": "x", "event": "t", "id": 7, "retry": 5}
+            yield {"comment": "hello"}
+            yield {"answer": 42}
+            yield Event([1], "list", "8")
+            yield b"data: raw\n\n"
+
+        @app.get("/")
+        async def route() -> Any:
+            return EventSourceResponse(items())
+
+        assert self.body(app) == (
+            b"data: text\ndata: of two lines\n\n"
+            b"retry: 5\n\nid: 7\nevent: t\ndata: x\n\n"
+            b": hello\n\n"
+            b'data: {"answer":42}\n\n'
+            b"id: 8\nevent: list\ndata: [1]\n\n"
+            b"data: raw\n\n"
+        )
+
+    def test_a_plain_generator_and_pings(self, app: FastAPI) -> None:
+        def items() -> Iterator[str]:
+            yield "a"
+            time.sleep(0.2)
+            yield "b"
+
+        @app.get("/")
+        async def route() -> Any:
+            return EventSourceResponse(items(), ping=0.02)
+
+        body = self.body(app)
+        assert body.startswith(b"data: a\n\n: ping\n\n: ping\n\n")
+        assert body.endswith(b": ping\n\ndata: b\n\n")
+
+    def test_finally_runs_when_the_reader_goes_away(self, app: FastAPI) -> None:
+        ended = threading.Event()
+
+        async def items() -> AsyncIterator[str]:
+            try:
+                yield "a"
+                await asyncio.sleep(600)
+            finally:
+                ended.set()
+
+        @app.get("/")
+        async def route() -> Any:
+            return EventSourceResponse(items())
+
+        with serving(app) as url:
+            with Connection(url) as connection:
+                connection.request("GET", "/")
+                head = connection.read_head()
+                next(connection.read_body(head))
+            assert ended.wait(30)
+
+
+def test_plain_asgi() -> None:
+    """No framework at all: the hub's own application, with its own lifespan."""
+    with serving(Application(Hub(), prefix="/streams"), lifespan="on") as url:
+        assert fetch(url, "POST", "/streams", [JSON], b'{"streamId":"s"}').status == 201
+        done = fetch(url, "POST", "/streams/s/complete", [JSON], b'{"data":"bye"}')
+        assert done.status == 200
+        assert [e.data for e in events_of(fetch(url, "GET", "/streams/s"))] == ["bye"]
+        assert fetch(url, "GET", "/health").json() == {"status": "ok"}
+
+
+def test_prometheus() -> None:
+    hub = Hub()
+    registry = CollectorRegistry()
+    registry.register(HubCollector(hub))
+    hub.sync.create().send("x")
+    text = generate_latest(registry).decode()
+    assert "\nsse_events_in_total 1.0\n" in text
+
+
+def test_flask() -> None:
+    """A WSGI application, behind a server that runs each request in a thread."""
+    from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+    from flask import Flask, request
+    from flask import Response as FlaskResponse
+
+    from libsse.wsgi import respond
+
+    hub = Hub()
+    app = Flask("test")
+
+    def words() -> Iterator[str]:
+        yield from ("a", "b", "c")
+
+    @app.route("/chat/<id>", methods=["GET", "POST"])
+    def chat(id: str) -> Any:
+        answer = respond(hub.sync, id, words if request.method == "POST" else None)
+        return FlaskResponse.from_app(answer, request.environ)
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            whole = events_of(fetch(url, "POST", "/chat/a"))
+            assert [e.data for e in whole] == ["a", "b", "c", "{}"]
+            rest = fetch(url, "GET", "/chat/a", [("Last-Event-ID", "2")])
+            assert events_of(rest) == whole[2:]
+            assert_error(fetch(url, "GET", "/chat/b"), 404, "not_found")
+            last = [("Last-Event-ID", whole[-1].id or "")]
+            assert fetch(url, "GET", "/chat/a", last).status == 204
+        finally:
+            server.shutdown()
+            thread.join()
