@@ -115,7 +115,7 @@ class TestReading:
         page.start(rate=1000)
         assert_whole(page)
         page.start(rate=20)
-        assert page.number("events") < EVENTS
+        page.until(lambda: page.number("events") < EVENTS)
         page.browser.back()
         assert_whole(page)
 
