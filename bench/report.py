@@ -12,7 +12,8 @@ from statistics import median
 BEGIN = '<!-- results: written by bench/report.py -->'
 END = '<!-- end of results -->'
 TABLES = {'lines': ('raw', 'nchan'), 'client': ('node', 'fetch'),
-          'store': ('rpush', 'plain', 'evalsha')}
+          'store': ('rpush', 'plain', 'evalsha'),
+          'python': ('sse-starlette', 'fastapi')}
 
 
 def values(line, server):

@@ -26,7 +26,7 @@ from suite.api import Api
 from suite.wire import TIMEOUT_S
 from transcripts import Entry, halves, is_gap
 
-Trouble = Callable[["Run"], None]
+Trouble = Callable[["Run"], bool | None]  # False: no more of it
 
 PATIENCE_S = 90  # beyond what writing takes
 
@@ -44,6 +44,8 @@ class Size:
 
 
 class Run:
+    keeps = True  # the store has whatever it has acknowledged
+
     def __init__(
         self, build_dir: Path, redis: RedisServer, seed: str, size: Size
     ) -> None:
@@ -71,10 +73,10 @@ class Run:
             readers = stack.enter_context(self.readers())
             stack.enter_context(self.patience([*writers, *readers]))
             self.make_trouble(trouble)
-            self.finish_producers()
             written = merged(writer.result() for writer in writers)
-            written |= self.produced()
             results = [reader.result() for reader in readers]
+            self.finish_producers()
+            written |= self.produced()
             assert sum(result["cuts"] for result in results) > 0
             read = merged(result["events"] for result in results)
             return self.judge(written, read)
@@ -157,18 +159,22 @@ class Run:
             timer.cancel()
 
     def make_trouble(self, trouble: Trouble | None) -> None:
-        """For as long as is written."""
+        """For as long as is written. A store that forgets does so while all
+        streams run: nobody could give back the end of one that was over."""
         if not trouble:
             return
-        until = time.monotonic() + self.size.write_s
+        until = time.monotonic() + self.size.write_s * (1 if self.keeps else 0.6)
         time.sleep(self.size.every_s)
         while time.monotonic() < until:
-            trouble(self)
+            more = trouble(self)
             self.actions += 1
+            if more is False:
+                return
             time.sleep(self.size.every_s * self.random.uniform(0.5, 1.5))
 
     def finish_producers(self) -> None:
-        """The store has had what they wrote when they have ended."""
+        """Not before all has been read: one that goes waits for a store that is
+        away, but not for long."""
         for producer in self.producers:
             producer.wait_for_count("end", self.size.producer_streams)
             producer.finish()
@@ -224,9 +230,10 @@ def flush_scripts(run: Run) -> None:
 
 
 def hang(run: Run) -> None:
-    """Longer than a link waits for a reply."""
+    """Longer than a link waits for a reply (2 s): it is cut with commands under
+    way, which Redis runs when it goes on."""
     run.redis.pause()
-    time.sleep(1.5)
+    time.sleep(2.5)
     run.redis.resume()
 
 
@@ -251,7 +258,11 @@ def restart(run: Run) -> None:
 
 def restart_older(run: Run) -> None:
     """A crash: what came since it was saved is gone."""
-    run.redis.restart(with_data=True)
+    with run.redis.client() as client:
+        client.save()
+    time.sleep(0.3)
+    run.redis.kill()
+    run.redis.start()
 
 
 def restart_empty(run: Run) -> None:
@@ -288,10 +299,11 @@ Outcome = tuple[int, dict[str, Verdict]]  # how often there was trouble
 Scenario = Callable[[Path, str, Size], Outcome]
 
 
-def with_trouble(trouble: Trouble | None) -> Scenario:
+def with_trouble(trouble: Trouble | None, keeps: bool = True) -> Scenario:
     def play(build_dir: Path, seed: str, size: Size) -> Outcome:
         with RedisServer("--enable-debug-command", "local") as redis:
             run = Run(build_dir, redis, seed, size)
+            run.keeps = keeps
             verdicts = run.go(trouble)
         return run.actions, verdicts
 
@@ -318,11 +330,11 @@ def lose_master(build_dir: Path, seed: str, size: Size) -> Outcome:
     with Family() as family, Sentinel(family) as sentinel:
         run = Run(build_dir, family.master, seed, size)
         run.store_url = sentinel.url
+        run.keeps = False  # the replica may lack what came last
 
-        def trouble(_: Run) -> None:
-            if run.actions > 0:
-                family.bring_back()
+        def trouble(_: Run) -> bool:
             family.lose_master()
+            return False  # there is no second replica
 
         verdicts = run.go(trouble)
         return run.actions, verdicts
@@ -334,13 +346,13 @@ SCENARIOS: dict[str, tuple[Scenario, bool]] = {
     "CLIENT KILL pubsub": (with_trouble(cut_subscriptions), True),
     "CLIENT KILL pubsub and normal": (with_trouble(cut_all), True),
     "links cut, SCRIPT FLUSH, DEBUG SLEEP": (with_trouble(everything), True),
-    "SIGSTOP for 1.5 s": (with_trouble(hang), True),
+    "SIGSTOP for 2.5 s": (with_trouble(hang), True),
     "OOM for 2 s": (with_trouble(fill), True),
     "restart in order": (with_trouble(restart), True),
     "kill -9 of a server": (with_trouble(kill_reader_node), True),
     "master hands over to its replica": (hand_over, True),
     "Sentinel, SIGKILL of the master": (lose_master, False),
-    "SIGKILL, older data": (with_trouble(restart_older), False),
-    "SIGKILL, no data": (with_trouble(restart_empty), False),
-    "FLUSHALL": (with_trouble(flush_all), False),
+    "SIGKILL, older data": (with_trouble(restart_older, False), False),
+    "SIGKILL, no data": (with_trouble(restart_empty, False), False),
+    "FLUSHALL": (with_trouble(flush_all, False), False),
 }

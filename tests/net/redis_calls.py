@@ -48,7 +48,7 @@ class Append:
         self.word = reply[0]
         if self.word != "wrongtype":
             (self.first, self.base, self.top, self.tag) = reply[1:5]
-            (self.state, self.owner, self.readers) = reply[5:]
+            (self.state, self.owner, self.readers) = reply[5:8]
 
 
 class Page:

@@ -51,11 +51,6 @@ class Family:
         with self.master.client() as client:
             return client.role()[0] == "master"
 
-    def bring_back(self) -> None:
-        """The one that was killed, as a replica, once somebody has told it."""
-        self.replica.start()
-        wait_until(self.follows, "it does not follow")
-
     def follows(self) -> bool:
         with self.replica.client() as client:
             return client.role()[0] == "slave" and self.in_step()

@@ -124,6 +124,16 @@ class TestGap(GapInMemory):
 
 
 class TestList(ListInMemory):
+    def test_the_state(self, api: Api) -> None:
+        user = fresh_id()
+        states = {}
+        for verb, state in (("complete", "completed"), ("fail", "failed")):
+            stream = api.new_stream(userId=user)
+            api.end(stream, verb)
+            states[stream] = state
+        listed = api.streams_of(user).json()["streams"]
+        assert {entry["streamId"]: entry["state"] for entry in listed} == states
+
     def test_newest_first(self, api: Api) -> None:
         user = fresh_id()
         streams = []

@@ -188,13 +188,21 @@ class TestOrphans:
             assert api.recover(stream).json()["status"] == "active"
             assert readers[stream].event().type == "message"
 
-    def test_an_application_knows_better(self, nodes: Nodes, start: Start) -> None:
+    def wait_for_guardian(self, store: str, redis: RedisServer) -> None:
+        """Until all hubs can see that there is one who wants to be asked."""
+        key = store.partition("?prefix=")[2] + "guardian"
+        with redis.client() as client:
+            wait_until(lambda: client.exists(key), "there is no guardian")
+
+    def test_an_application_knows_better(
+        self, nodes: Nodes, start: Start, store: str, redis: RedisServer
+    ) -> None:
         """Three guardians ask theirs: the jobs were done."""
         api = nodes.start()
         guardians = [
             start(streams=0, judge="completed", name=f"g{n}") for n in range(3)
         ]
-        wait_until(lambda: all(g.process.poll() is None for g in guardians))
+        self.wait_for_guardian(store, redis)
         _, orphans, readers = self.kill(start, api, 40, 10)
         by: Counter[str] = Counter()
         for stream in orphans:
@@ -212,11 +220,14 @@ class TestOrphans:
             done = [told for told in guardian.all("orphan") if told["rc"] == 0]
             assert len(done) == by[f'{{"by":"{name}"}}']
 
-    def test_a_job_that_still_runs(self, nodes: Nodes, start: Start) -> None:
+    def test_a_job_that_still_runs(
+        self, nodes: Nodes, start: Start, store: str, redis: RedisServer
+    ) -> None:
         """It is asked about again, and nobody else settles it."""
         api = nodes.start()
         quick = {"lease_ms": LEASE_MS // 2}
         guardian = start(streams=0, judge="active", name="g", **quick)
+        self.wait_for_guardian(store, redis)
         _, (orphan,), readers = self.kill(start, api, 8, 1, **quick)
         guardian.wait_for_count("orphan", 2)
         assert {told["stream"] for told in guardian.all("orphan")} == {orphan}

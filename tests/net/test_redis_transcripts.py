@@ -68,8 +68,8 @@ def test_nothing_is_lost(build_dir: Path, seed: str, scenario: Scenario) -> None
 @pytest.mark.parametrize(
     "scenario",
     [
-        pytest.param(with_trouble(chaos.restart_older), id="older_data"),
-        pytest.param(with_trouble(chaos.restart_empty), id="no_data"),
+        pytest.param(with_trouble(chaos.restart_older, False), id="older_data"),
+        pytest.param(with_trouble(chaos.restart_empty, False), id="no_data"),
         pytest.param(chaos.lose_master, id="lose_master"),
     ],
 )

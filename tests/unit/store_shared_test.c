@@ -88,6 +88,36 @@ static void ends_everywhere(void **state)
     reader_close(&there);
 }
 
+static sse_stream_info info_of(sse_stream *stream)
+{
+    const sse_stream_info *info;
+
+    OK(sse_stream_get_info(stream, &info));
+    return *info;
+}
+
+/* On the hub that appends, nothing waits for the message of the store, which
+ * comes over another connection; and it adds nothing a second time. */
+static void has_at_once_what_it_appends(void **state)
+{
+    reader here, there;
+
+    (void)state;
+    reader_open(&here, a, "s", "");
+    reader_open(&there, b, "s", "");
+    for (unsigned i = 1; i <= 300; i++) {
+        OK(store_append(s, "x"));
+        assert_int_equal(info_of(s).last_seq, i);
+    }
+    OK(store_end(s, SSE_STATE_COMPLETED, "{}"));
+    assert_int_equal(info_of(s).state, SSE_STATE_COMPLETED);
+    assert_int_equal(info_of(s).last_seq, 301);
+    UNTIL(reader_ended(&here) && reader_ended(&there));
+    readers_agree(&here, &there);
+    reader_close(&here);
+    reader_close(&there);
+}
+
 static void refuses_what_is_not_there(void **state)
 {
     sse_stream *owned = store_stream(a, "o", NULL, 0), *u;
@@ -281,6 +311,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(gives_the_id_that_readers_get, start,
                                         stop),
         cmocka_unit_test_setup_teardown(ends_everywhere, start, stop),
+        cmocka_unit_test_setup_teardown(has_at_once_what_it_appends, start,
+                                        stop),
         cmocka_unit_test_setup_teardown(refuses_what_is_not_there, start, stop),
         cmocka_unit_test_setup_teardown(keeps_the_order_of_each, start, stop),
         cmocka_unit_test_setup_teardown(appends_once_whatever_is_cut, start,

@@ -136,7 +136,8 @@ long long store_metric(sse_hub *hub, const char *name)
     assert_int_equal(sse_buffer_new((size_t)1 << 20, &text), SSE_OK);
     assert_int_equal(sse_hub_metrics(hub, text), SSE_OK);
     snprintf(line, sizeof(line), "\n%s ", name);
-    at = strstr(sse_buffer_data(text), line);
+    at = memmem(sse_buffer_data(text), sse_buffer_size(text), line,
+                strlen(line)); /* no NUL ends it, but each number a line */
     number = at ? atoll(at + strlen(line)) : -1;
     sse_buffer_free(text);
     return number;

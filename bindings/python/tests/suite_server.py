@@ -14,9 +14,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from libsse.fastapi import router
 
 from libsse import Hub, sync
-from libsse.fastapi import router
 
 FLAGS = {"heartbeat-ms": int, "log-events": int, "log-bytes": int, "store": str}
 UNKNOWN = {"error": "not_found", "message": "There is nothing at this path."}

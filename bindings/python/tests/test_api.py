@@ -219,7 +219,12 @@ class TestReading:
             stream = await hub.create("s")
             ids = [await stream.send(n) for n in range(5)]
             ids.append(await stream.complete())
-            for cursor, rest in (("", ids), ("0", ids), (ids[2], ids[3:]), ("3", ids[3:])):
+            for cursor, rest in (
+                ("", ids),
+                ("0", ids),
+                (ids[2], ids[3:]),
+                ("3", ids[3:]),
+            ):
                 assert [e.id for e in await events_of(hub, "s", cursor)] == rest
             assert await events_of(hub, "s", ids[-1]) == []
 
@@ -252,9 +257,7 @@ class TestReading:
     def test_many_readers_at_once(self) -> None:
         async def test(hub: Hub) -> None:
             stream = await hub.create("s")
-            tasks = [
-                asyncio.ensure_future(events_of(hub, "s")) for _ in range(200)
-            ]
+            tasks = [asyncio.ensure_future(events_of(hub, "s")) for _ in range(200)]
             for n in range(100):
                 await stream.send(n)
                 await asyncio.sleep(0)

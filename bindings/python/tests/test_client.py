@@ -6,7 +6,6 @@ import asyncio
 import gc
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,7 +124,9 @@ def test_many_in_one_loop(server: Server) -> None:
 
     async def main() -> None:
         url = f"{server.base_url}/chat/many"
-        transcripts = await asyncio.gather(*(read_async(Client(url)) for _ in range(30)))
+        transcripts = await asyncio.gather(
+            *(read_async(Client(url)) for _ in range(30))
+        )
         assert all(transcript == events for transcript in transcripts)
 
     asyncio.run(main())

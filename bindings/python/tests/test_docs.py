@@ -37,7 +37,9 @@ def test_the_route(page: Path) -> None:
         events = [e for e in Parser().feed(answer.body) if isinstance(e, Event)]
         assert [e.data for e in events] == ["one", "two", "{}"]
         rest = fetch(url, "GET", "/chat/a", [("Last-Event-ID", events[0].id or "")])
-        assert [e for e in Parser().feed(rest.body) if isinstance(e, Event)] == events[1:]
+        assert [e for e in Parser().feed(rest.body) if isinstance(e, Event)] == events[
+            1:
+        ]
         assert fetch(url, "POST", "/chat/a/stop").status == 200
 
 

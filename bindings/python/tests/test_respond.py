@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from helpers import serving
+from libsse.asgi import Application, EventSourceResponse
+from libsse.fastapi import router
+from libsse.prometheus import HubCollector
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.middleware.base import BaseHTTPMiddleware
 from suite.api import JSON, Api
@@ -22,9 +25,6 @@ from suite.wire import Connection, Response, fetch
 
 import libsse
 from libsse import Event, Hub
-from libsse.asgi import Application, EventSourceResponse
-from libsse.fastapi import router
-from libsse.prometheus import HubCollector
 
 
 def events_of(response: Response) -> list[Received]:
@@ -169,6 +169,42 @@ def test_readers_are_told_to_come_back_when_the_server_ends() -> None:
     assert isinstance(last, Retry) and 1000 <= last.ms <= 3000
 
 
+def test_a_server_that_ends_begins_nothing_new_and_finishes_what_runs() -> None:
+    hub = Hub(drain_s=20)
+    go_on = threading.Event()
+
+    async def producer() -> AsyncIterator[str]:
+        yield "a"
+        while not go_on.is_set():
+            await asyncio.sleep(0.005)
+        yield "b"
+
+    app = FastAPI(lifespan=hub.lifespan)
+
+    @app.get("/{id}")
+    async def stream(id: str, request: Request) -> Any:
+        return hub.respond(request, id, producer=producer)
+
+    with serving(app) as url:
+        reader, late = Connection(url), Connection(url)
+        assert late.ask("GET", "/nothing?transport=poll").status == 200
+        reader.request("GET", "/s")
+        head = reader.read_head()
+        ((loop, _),) = hub._doors._doors.values()
+        loop.call_soon_threadsafe(hub.begin_shutdown)
+        while not hub.closing:
+            time.sleep(0.005)
+        for id in ("new", "s"):
+            answer = late.ask("GET", f"/{id}")
+            assert_error(answer, 503, "closing")
+            assert answer.get("retry-after")
+        go_on.set()
+        body = b"".join(reader.read_body(head))
+        assert b"data: b" in body and b"event: completed" in body
+        reader.close()
+        late.close()
+
+
 class TestAuthorize:
     @pytest.fixture
     def api(self) -> Iterator[Api]:
@@ -217,7 +253,9 @@ class TestAuthorize:
         taken = ask("u1", "POST", "/api/stream", b'{"streamId":"t","userId":"u2"}')
         assert_error(taken, 403, "forbidden")
         assert ask("u1", "POST", "/api/stream/s/complete", b"").status == 200
-        assert_error(ask("u2", "POST", "/api/stream", b'{"streamId":"s"}'), 409, "exists")
+        assert_error(
+            ask("u2", "POST", "/api/stream", b'{"streamId":"s"}'), 409, "exists"
+        )
 
 
 class TestEventSourceResponse:
@@ -315,7 +353,6 @@ def test_flask() -> None:
 
     from flask import Flask, request
     from flask import Response as FlaskResponse
-
     from libsse.wsgi import respond
 
     hub = Hub()

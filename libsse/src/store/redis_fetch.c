@@ -10,8 +10,11 @@ static sse__fetch *fetch_at(sse__link *l)
     return SSE__OWNER(l, sse__fetch, link);
 }
 
+/* Whoever is let in comes a little later: the mirror is followed until then,
+ * for it would be a reader of a mirror that nobody feeds. */
 static void answer(sse__tail *t, sse__fetch *f, int rc)
 {
+    t->let_in |= rc == SSE_OK && !f->op->look;
     sse__list_drop(&f->link);
     sse__tails_of(t->engine)->fetches--;
     sse__op_finish(t->engine->base.hub, f->op, rc);

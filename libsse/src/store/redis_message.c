@@ -164,6 +164,20 @@ static taken take(sse__tail *t, const char *text, size_t len)
     return what;
 }
 
+bool sse__tail_stands_at(const sse__tail *t, uint64_t seq, uint32_t tag,
+                         bool known)
+{
+    const sse__stream *s = t->stream;
+    uint32_t           ours;
+
+    if (t->phase != SSE__TAIL_LIVE || !s || s->gone ||
+        s->state != SSE_STATE_ACTIVE || s->log.next_seq != seq + 1)
+        return false;
+    if (!known)
+        return seq == 0;
+    return sse__log_get_tag(&s->log, seq, &ours) && ours == tag;
+}
+
 /* ---- Keeping ---- */
 
 void sse__tail_drop_kept(sse__tail *t)

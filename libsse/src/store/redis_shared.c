@@ -275,6 +275,41 @@ static void form_call(queue *q)
 
 /* ---- Answers ---- */
 
+/* Adds the batch, whose first event is the mirror's next. What finds no memory
+ * comes with the message. */
+static void add_batch(queue *q, sse__tail *t)
+{
+    uint32_t state = entry_at(q->batch.prev)->state;
+
+    for (sse__link *l = q->batch.next; l != &q->batch; l = l->next)
+        for (size_t i = 0; i < entry_at(l)->count; i++) {
+            const sse__row *row = entry_at(l)->rows[i];
+
+            if (!sse__tail_add_row(t, row->text, row->len, row->tag))
+                return;
+        }
+    if (state != SSE_STATE_ACTIVE)
+        sse__mirror_end(t->stream, state);
+}
+
+/* Who appends here shall read here what was appended, without waiting for the
+ * message: a mirror that stands before the batch gets it now. The message will
+ * be nothing new. */
+static void tell_mirror(queue *q, const redisReply *reply)
+{
+    sse__tail *t = sse__tail_find(q->engine, q->id, q->node.key_len);
+    uint32_t   before = 0;
+    bool       known = sse__reply_tag(reply, 8, &before);
+
+    if (!t ||
+        !sse__tail_stands_at(t, sse__reply_u64(reply, 1) - 1, before, known))
+        return;
+    add_batch(q, t);
+    sse__tail_set_whole(t);
+    sse__mirror_added(t->stream);
+    sse__tail_go_on(t);
+}
+
 static void is_appended(queue *q, uint64_t first)
 {
     sse__redis_accepted(q->engine);
@@ -314,13 +349,16 @@ static void got_append(void *user, const redisReply *reply)
         return;
     }
     r->counters.dups += dup;
-    if (!reply)
+    if (!reply) {
         q->retry_ms = sse__redis_now(r) + SSE__RETRY_MS;
-    else if ((dup || sse__reply_is(reply, "ok")) &&
-             sse__reply_u64(reply, 1) > 0)
+    } else if ((dup || sse__reply_is(reply, "ok")) &&
+               sse__reply_u64(reply, 1) > 0) {
+        if (!dup)
+            tell_mirror(q, reply);
         is_appended(q, sse__reply_u64(reply, 1));
-    else
+    } else {
         finish_list(q, &q->batch, error_of(reply));
+    }
     go_on(q);
 }
 

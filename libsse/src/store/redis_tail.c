@@ -10,9 +10,11 @@
 #define READS_AT_ONCE 64u /* so that appends find room between them          */
 #define CHECK_MS 15000    /* to twice as much                                */
 #define POLL_MS 1000
+#define CONFIRM_MS 10000 /* then a subscription, or its end, is asked again  */
 #define NAMES_MAX ((size_t)1 << 20)
 
 static void fire(sse__timer *timer);
+static void set_timer(sse__tail *t);
 
 /* ---- All of them ---- */
 
@@ -52,7 +54,7 @@ void sse__tails_let_go(sse__redis *r)
 
 /* ---- One of them ---- */
 
-static sse__tail *find(const sse__redis *r, const char *id, size_t len)
+sse__tail *sse__tail_find(const sse__redis *r, const char *id, size_t len)
 {
     sse__tails    *all = sse__tails_of(r);
     sse__map_node *node = all ? sse__map_get(&all->map, id, len) : NULL;
@@ -76,7 +78,7 @@ static void init(sse__tail *t, sse__redis *r)
 sse__tail *sse__tail_get(sse__redis *r, const char *id, size_t len)
 {
     sse__tails *all = sse__tails_get(r);
-    sse__tail  *t = find(r, id, len);
+    sse__tail  *t = sse__tail_find(r, id, len);
 
     if (t || !all || !(t = sse__calloc(1, sizeof(*t) + len)))
         return t;
@@ -145,7 +147,7 @@ void sse__tail_detach(sse__tail *t)
 
     start_over(t);
     sse__tail_drop_kept(t);
-    t->made_here = t->owned = t->heard = t->again = false;
+    t->made_here = t->let_in = t->owned = t->heard = t->again = false;
     t->describe = true;
     if (!s)
         return;
@@ -161,6 +163,7 @@ void sse__tail_detach(sse__tail *t)
 static void subscribe(sse__tail *t)
 {
     t->phase = SSE__TAIL_SUBSCRIBING;
+    t->confirm_ms = 0;
     sse__list_drop(&t->todo);
     sse__list_add(&sse__tails_of(t->engine)->subscribe, &t->todo);
 }
@@ -171,6 +174,7 @@ static void leave(sse__tail *t)
 {
     sse__list_drop(&t->todo);
     sse__tail_drop_kept(t);
+    t->confirm_ms = 0;
     if (t->sent) {
         t->phase = SSE__TAIL_LEAVING;
         sse__list_add(&sse__tails_of(t->engine)->unsubscribe, &t->todo);
@@ -220,6 +224,8 @@ static bool send_names(sse__redis *r, sse__link *list, bool on)
 
         sse__list_drop(&t->todo);
         set_sent(t, true);
+        t->confirm_ms = sse__redis_now(r) + CONFIRM_MS;
+        set_timer(t);
     }
     return true;
 }
@@ -248,10 +254,28 @@ static void is_subscribed(sse__tail *t)
 
 static void is_unsubscribed(sse__tail *t)
 {
+    if (t->phase != SSE__TAIL_LEAVING)
+        return;
     set_sent(t, false);
-    if (t->phase == SSE__TAIL_LEAVING)
-        t->phase = SSE__TAIL_LOOKING;
+    t->phase = SSE__TAIL_LOOKING;
     sse__tail_go_on(t);
+}
+
+static bool is_to_be_confirmed(const sse__tail *t)
+{
+    return t->confirm_ms > 0 &&
+           (t->phase == SSE__TAIL_SUBSCRIBING || t->phase == SSE__TAIL_LEAVING);
+}
+
+/* A tail must not wait for ever for what has got lost. */
+static void ask_again(sse__tail *t)
+{
+    if (!is_to_be_confirmed(t) || sse__redis_now(t->engine) < t->confirm_ms)
+        return;
+    if (t->phase == SSE__TAIL_SUBSCRIBING)
+        subscribe(t);
+    else
+        leave(t);
 }
 
 /* ---- What comes next ---- */
@@ -278,6 +302,8 @@ static void set_timer(sse__tail *t)
         due = t->poll_ms;
     if (t->hold_ms > sse__redis_now(t->engine) && t->hold_ms < due)
         due = t->hold_ms;
+    if (is_to_be_confirmed(t) && t->confirm_ms < due)
+        due = t->confirm_ms;
     if (due == INT64_MAX)
         sse__timer_drop(&t->timer);
     else
@@ -294,7 +320,7 @@ static void want_read(sse__tail *t)
 static bool wants_subscription(const sse__tail *t)
 {
     return t->stream && !has_ended(t) &&
-           (t->made_here || t->stream->subscriber_count > 0 ||
+           (t->made_here || t->let_in || t->stream->subscriber_count > 0 ||
             sse__fetch_wants_events(t));
 }
 
@@ -382,16 +408,24 @@ static void fire(sse__timer *timer)
     sse__tail *t = SSE__OWNER(timer, sse__tail, timer);
 
     sse__fetch_expire(t);
+    ask_again(t);
     check(t);
     sse__tail_go_on(t);
+}
+
+static bool can_read(const sse__redis *r)
+{
+    const sse__tails *all = sse__tails_of(r);
+
+    return !sse__list_empty(&all->reads) && all->under_way < READS_AT_ONCE &&
+           r->commands && sse__redis_link_room(r->commands) > 0;
 }
 
 static void pump_reads(sse__redis *r)
 {
     sse__tails *all = sse__tails_of(r);
 
-    while (!sse__list_empty(&all->reads) && all->under_way < READS_AT_ONCE &&
-           r->commands && sse__redis_link_room(r->commands) > 0) {
+    while (can_read(r)) {
         sse__tail *t = SSE__OWNER(all->reads.next, sse__tail, to_read);
 
         sse__list_drop(&t->to_read);
@@ -446,8 +480,8 @@ static sse__tail *find_channel(const sse__redis *r, const sse__redis_push *push)
         memcmp(push->channel, r->prefix, prefix) != 0 ||
         memcmp(push->channel + prefix, r->channels, kind) != 0)
         return NULL;
-    return find(r, push->channel + prefix + kind,
-                push->channel_len - prefix - kind);
+    return sse__tail_find(r, push->channel + prefix + kind,
+                          push->channel_len - prefix - kind);
 }
 
 void sse__tail_pushed(sse__redis *r, const sse__redis_push *push)
@@ -550,6 +584,8 @@ int64_t sse__tail_due_ms(const sse__redis *r)
 
     if (!all)
         return INT64_MAX;
+    if (can_read(r)) /* since the last turn of this */
+        return sse__redis_now(r);
     if (r->pushes_up && (!sse__list_empty(&all->subscribe) ||
                          !sse__list_empty(&all->unsubscribe)))
         return sse__redis_now(r) + SSE__RETRY_MS;

@@ -44,6 +44,7 @@ typedef struct sse__tail {
     int64_t       hold_ms;   /* no read before                               */
     int64_t       check_ms;  /* when a live one looks whether that is true   */
     int64_t       poll_ms;   /* likewise, for streams nobody publishes       */
+    int64_t       confirm_ms; /* a confirmation is overdue then; or 0        */
     int64_t       behind_ms; /* since when the store has less than we; or 0  */
     uint64_t      old_seq;   /* the oldest event that a fetch needs; 0: none */
     uint64_t      read_after; /* of the read under way                       */
@@ -61,6 +62,7 @@ typedef struct sse__tail {
     bool          overflow;  /* a message could not be kept                  */
     bool          sent;      /* Redis knows, or will, of a subscription      */
     bool          made_here; /* it follows whether anybody reads or not      */
+    bool          let_in;    /* likewise: a reader was told to come          */
     bool          owned;     /* its rows come from an owner, and are told    */
     bool          heard;     /* so were the last ones                        */
     bool          describe;  /* the next read asks what the stream is        */
@@ -103,6 +105,9 @@ sse__tails *sse__tails_get(sse__redis *r);
 /* Frees them once they are closed and no reply is due. */
 void sse__tails_let_go(sse__redis *r);
 
+/* The tail of that id, or NULL. */
+sse__tail *sse__tail_find(const sse__redis *r, const char *id, size_t len);
+
 /* The tail of that id, there or new, or NULL when out of memory. */
 sse__tail *sse__tail_get(sse__redis *r, const char *id, size_t len);
 
@@ -126,6 +131,11 @@ int sse__tail_read(sse__tail *t);
 /* ---- redis_message.c ---- */
 
 void sse__tail_message(sse__tail *t, const char *text, size_t len);
+
+/* Whether it takes messages, and its log ends with event `seq` of this tag;
+ * without a tag, whether both have no event yet. */
+bool sse__tail_stands_at(const sse__tail *t, uint64_t seq, uint32_t tag,
+                         bool known);
 
 /* Takes what was kept. False: one of them must be read instead. */
 bool sse__tail_take_kept(sse__tail *t);

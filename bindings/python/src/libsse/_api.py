@@ -126,7 +126,9 @@ class Refused(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-def json_answer(status: int, body: str, headers: Sequence[Tuple[str, str]] = ()) -> Answer:
+def json_answer(
+    status: int, body: str, headers: Sequence[Tuple[str, str]] = ()
+) -> Answer:
     return Answer(status, body.encode(), [*headers, ("Cache-Control", "no-store")])
 
 
@@ -358,7 +360,10 @@ class Api:
 
     def _metrics(self, _: str, request: Request) -> Answer:
         name = "sse_requests_refused_total"
-        lines = [f"# HELP {name} Requests refused, by reason.", f"# TYPE {name} counter"]
+        lines = [
+            f"# HELP {name} Requests refused, by reason.",
+            f"# TYPE {name} counter",
+        ]
         with self._lock:
             counts = dict(self._refused)
         lines += [f'{name}{{reason="{r}"}} {n}' for r, n in counts.items()]

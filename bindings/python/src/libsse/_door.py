@@ -53,7 +53,11 @@ class Doors:
 
     def here(self) -> Door:
         """The running loop's."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # none, or Trio's
+            told = "this needs a running asyncio event loop; elsewhere, use hub.sync"
+            raise RuntimeError(told) from None
         known = self._doors.get(id(loop))
         if known is not None and known[0] is loop:
             return known[1]

@@ -142,9 +142,7 @@ class Parser:
 
     def reset(self, last_event_id: str = "") -> None:
         """Starts a new body: what is unfinished is forgotten."""
-        _core.sse_parser_reset(
-            self._core, check_text("last_event_id", last_event_id)
-        )
+        _core.sse_parser_reset(self._core, check_text("last_event_id", last_event_id))
 
 
 def parse(body: Union[bytes, bytearray, memoryview, str]) -> Iterator[Event]:

@@ -25,7 +25,7 @@ from typing import (
     overload,
 )
 
-from . import _core, sync
+from . import sync
 from ._api import Api
 from ._door import Doors
 from ._events import Event, check_id, check_text
@@ -35,7 +35,7 @@ from ._info import Recovered, StreamInfo
 from ._options import of_stream
 from ._producer import Producer
 from ._subscription import Subscription
-from .errors import StreamExists, StreamNotFound
+from .errors import HubClosed, StreamExists, StreamNotFound
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, Unpack
@@ -100,20 +100,23 @@ class Hub:
     """Streams, their logs and their readers. One for each process, as a rule.
 
     `url` is "memory:", or the store that streams outlive the process in:
-    "redis://...". `expose_errors`: what a producer raises is told to readers.
-    `shutdown_s`: how long producers have to end when the hub is closed."""
+    "redis://...". `expose_errors`: what a producer raises is told to readers. When
+    the server or the hub ends, producers may go on for `drain_s`; then they are
+    cancelled, and have `shutdown_s` to end."""
 
     def __init__(
         self,
         url: str = "memory:",
         *,
         expose_errors: bool = False,
+        drain_s: float = 0.0,
         shutdown_s: float = 5.0,
         **options: Unpack[HubOptions],
     ) -> None:
         self._core = HubCore(url, cast(Dict[str, Any], options))
         self.sync: sync.Hub = sync.Hub._of(self._core)
         self.expose_errors: bool = expose_errors
+        self.drain_s: float = drain_s
         self.shutdown_s: float = shutdown_s
         self.closing: bool = False
         self._doors = Doors(self._core)
@@ -176,6 +179,7 @@ class Hub:
         numbers: Dict[str, int],
     ) -> Stream:
         """A stop may come before the producer has begun: it is listened for first."""
+        self.check_going_on()
         work = Producer(self, producer)
         door = self._doors.here()
         work.key = numbers["key"] = self._core.new_key()
@@ -369,9 +373,14 @@ class Hub:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def check_going_on(self) -> None:
+        """Nothing new begins in a server that ends."""
+        if self.closing:
+            raise HubClosed("the server is shutting down")
+
     def begin_shutdown(self) -> None:
-        """On the loop's thread: producers are cancelled, and as soon as they have
-        ended, or shutdown_s is over, readers get a complete response."""
+        """On the loop's thread: what drain_s and shutdown_s are about begins, and
+        when it is over, readers get a complete response."""
         if self.closing:
             return
         self.closing = True
@@ -379,6 +388,8 @@ class Hub:
 
     async def _shut(self) -> None:
         tasks = [p.task for p in self._producers if p.task is not None]
+        if tasks and self.drain_s > 0:
+            await asyncio.wait(tasks, timeout=self.drain_s)
         for producer in list(self._producers):
             producer.stop("shutdown")
         if tasks:

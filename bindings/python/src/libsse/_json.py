@@ -23,9 +23,7 @@ def _zero(_: str) -> int:
     return 0
 
 
-_decoder = json.JSONDecoder(
-    parse_int=_zero, parse_float=_zero, parse_constant=_refuse
-)
+_decoder = json.JSONDecoder(parse_int=_zero, parse_float=_zero, parse_constant=_refuse)
 
 
 def _skip(text: str, at: int) -> int:

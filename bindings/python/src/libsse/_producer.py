@@ -30,8 +30,7 @@ def wants_stream(produce: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return any(
-        p.default is p.empty
-        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         for p in parameters
     )
 
@@ -144,9 +143,7 @@ class Producer:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(settle, error)
 
-        threading.Thread(
-            target=work, name=f"libsse {stream.id}", daemon=True
-        ).start()
+        threading.Thread(target=work, name=f"libsse {stream.id}", daemon=True).start()
         try:
             await done
         except asyncio.CancelledError:

@@ -20,7 +20,7 @@ async def watching(hub: Hub) -> AsyncGenerator[None, None]:
     loop = asyncio.get_running_loop()
     is_ending = find_server()
     task: Optional[asyncio.Task[None]] = None
-    restore: Callable[[], None] = lambda: None
+    restore: Optional[Callable[[], None]] = None
     if is_ending is not None:
         task = loop.create_task(_watch(is_ending, hub))
     elif threading.current_thread() is threading.main_thread():
@@ -28,7 +28,8 @@ async def watching(hub: Hub) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        restore()
+        if restore is not None:
+            restore()
         if task is not None:
             task.cancel()
 
@@ -56,9 +57,9 @@ def find_server() -> Optional[Callable[[], bool]]:
 def _tells_end(names: Mapping[str, Any]) -> Optional[Callable[[], bool]]:
     """Uvicorn's Server has should_exit. Hypercorn's worker is told by an event, of
     its own process or of the one that started it."""
-    owner = names.get("self")
+    owner: Any = names.get("self")
     if hasattr(owner, "should_exit") and hasattr(owner, "lifespan"):
-        return lambda: bool(getattr(owner, "should_exit"))
+        return lambda: bool(owner.should_exit)
     if "lifespan" in names and "shutdown_trigger" in names:
         waits = names["shutdown_trigger"]
         for holder in (waits, *getattr(waits, "args", ())):

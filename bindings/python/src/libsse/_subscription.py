@@ -59,6 +59,7 @@ class Subscription(Generic[T]):
         await self._open_on(door, stream)
 
     async def _open_on(self, door: Door, stream: sync.Stream) -> None:
+        self._hub.check_going_on()
         self._key = self._options["key"] = self._hub._core.new_key()
         self._door = door
         this = weakref.ref(self)
@@ -115,9 +116,7 @@ class Subscription(Generic[T]):
         return taken
 
     async def _wait(self) -> None:
-        if self._owed and self._subscriber is not None:
-            self._owed = False
-            _core.sse_subscriber_next(self._subscriber)
+        self._ask()
         if self._waiter is not None:
             raise RuntimeError("another task reads from this subscription")
         if self._hub._core.closed and self._subscriber is None:
@@ -134,13 +133,18 @@ class Subscription(Generic[T]):
             self._ready.extend(self._unpack(data))
             self._owed = True
             if not self._ready:  # a heartbeat, or the retry
-                self._owed = False
-                if self._subscriber is not None:
-                    _core.sse_subscriber_next(self._subscriber)
+                self._ask()
                 return
         elif kind == sync.NOTE_END:
             self._finish(sync.REASONS[reason])
         self._wake()
+
+    def _ask(self) -> None:
+        """For what comes next. The first bytes may be here before the thread that
+        opened the reader has brought its handle: then the first wait asks."""
+        if self._owed and self._subscriber is not None:
+            self._owed = False
+            _core.sse_subscriber_next(self._subscriber)
 
     def _wake(self) -> None:
         waiter = self._waiter

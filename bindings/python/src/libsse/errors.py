@@ -32,9 +32,7 @@ class InvalidArgument(SSEError, ValueError):
 
 class BadStreamId(InvalidArgument):
     code = "bad_id"
-    message = (
-        "A stream id is 1 to 255 characters out of A-Z a-z 0-9 . _ ~ : @ + -"
-    )
+    message = "A stream id is 1 to 255 characters out of A-Z a-z 0-9 . _ ~ : @ + -"
 
 
 class LimitExceeded(SSEError):

@@ -11,9 +11,10 @@
 --       14 '', or the state at the end: completed, failed, cancelled
 --       15 its event's type  16 its data, JSON  17 completedAt  18 its TTL
 --       19.. tag, row, for each event
--- ->    {word, first, base, top, toptag, state, owner, readers}
+-- ->    {word, first, base, top, toptag, state, owner, readers, before}
 --   ok       appended; `first` is the number of the first row, the tag that of
---            the last, `readers` how many were told, or -1: not allowed to
+--            the last, `readers` how many were told, or -1: not allowed to,
+--            `before` the tag of the event before the first, or ''
 --   dup      this batch had been appended; `first` as then, 0 if not known
 --   closed   the stream has ended; `first` is the number of its last event
 --   revived  the claim is no longer held
@@ -153,5 +154,7 @@ return run(function()
     if stream_ttl > 0 and s.known and (final ~= '' or beat ~= '') then
         call('EXPIRE', stream, stream_ttl)
     end
-    return answer('ok', first, channel ~= '' and tell(first, before) or 0)
+    local told = answer('ok', first, channel ~= '' and tell(first, before) or 0)
+    told[9] = before
+    return told
 end)

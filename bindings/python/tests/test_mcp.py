@@ -1,0 +1,434 @@
+"""The event store under the official SDK of MCP, version 1 and version 2."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import logging
+import shutil
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Callable, Optional
+from urllib.parse import urlsplit
+
+import pytest
+from helpers import WAIT_S, serving
+from test_redis import url  # noqa: F401
+
+pytest.importorskip("mcp")
+
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+from mcp.server.streamable_http import StreamableHTTPServerTransport
+from mcp.types import JSONRPCMessage
+from pydantic import TypeAdapter
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from libsse import Hub
+from libsse.mcp import EventStore
+
+try:
+    from mcp.server.mcpserver import Context, MCPServer
+
+    VERSION = 2
+except ImportError:
+    from mcp.server.fastmcp import Context
+    from mcp.server.fastmcp import FastMCP as MCPServer
+
+    VERSION = 1
+
+needs_redis = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="there is no redis-server"
+)
+PROTOCOL = "2025-11-25"  # the newest that has sessions
+messages: TypeAdapter[Any] = TypeAdapter(JSONRPCMessage)
+
+
+class Gate:
+    """What a tool waits for, until a test has seen what it wants to see."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def passed(self) -> None:
+        assert await asyncio.to_thread(self._open.wait, WAIT_S)
+
+
+def tools(server: Any, gate: Gate) -> None:
+    @server.tool()
+    async def count(ctx: Context) -> str:
+        for n in range(6):
+            if n == 3:
+                await gate.passed()
+            await ctx.report_progress(n)
+        return "counted"
+
+    @server.tool()
+    async def poll(ctx: Context) -> str:
+        await ctx.report_progress(0)
+        await ctx.close_sse_stream()
+        await ctx.report_progress(1)
+        return "polled"
+
+
+def application(hub: Hub, gate: Gate) -> Any:
+    """An MCP server as its users write it; the hub ends with it."""
+    store = EventStore(hub)
+    if VERSION == 1:
+        server = MCPServer("test", event_store=store, retry_interval=1)
+        app = server.streamable_http_app()
+    else:
+        server = MCPServer("test")
+        app = server.streamable_http_app(event_store=store, retry_interval=1)
+    tools(server, gate)
+    inner = app.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[Any]:
+        async with hub.lifespan(app), inner(app) as state:
+            yield state
+
+    app.router.lifespan_context = lifespan
+    return store.wrap(app)
+
+
+def elsewhere(hub: Hub, session: str) -> Any:
+    """Another worker, which has taken a session over."""
+    store = EventStore(hub, session=session)
+    transport = StreamableHTTPServerTransport(session, event_store=store)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        async with hub.lifespan(app), transport.connect():
+            yield
+
+    class App:
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await transport.handle_request(scope, receive, send)
+
+    return Starlette(routes=[Mount("/", App())], lifespan=lifespan)
+
+
+class Reply:
+    """The events of an answer, as they come: (id, data)."""
+
+    def __init__(self, address: str, method: str, headers: dict[str, str], body: Any):
+        self._connection = http.client.HTTPConnection(
+            urlsplit(address).netloc, timeout=WAIT_S
+        )
+        text = None if body is None else json.dumps(body)
+        self._connection.request(method, "/mcp", text, headers)
+        self.response = self._connection.getresponse()
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        id, data = "", ""
+        for line in self.response:
+            name, _, value = line.decode().rstrip("\r\n").partition(": ")
+            if name == "id":
+                id = value
+            elif name == "data":
+                data = value
+            elif name == "" and value == "":
+                if id or data:
+                    yield id, json.loads(data) if data else None
+                id, data = "", ""
+
+    def cut(self) -> None:
+        self.response.close()
+        self._connection.close()
+
+
+class Peer:
+    """A client by hand, which cuts its connections where a test wants it."""
+
+    def __init__(self, address: str, session: str = "") -> None:
+        self.address = address
+        self.session = session
+        if not session:
+            self._initialize()
+
+    def ask(self, method: str, body: Any = None, cursor: str = "") -> Reply:
+        headers = {
+            "Accept": "application/json, text/event-stream",
+            "Content-Type": "application/json",
+            "MCP-Protocol-Version": PROTOCOL,
+        }
+        if self.session:
+            headers["Mcp-Session-Id"] = self.session
+        if cursor:
+            headers["Last-Event-ID"] = cursor
+        return Reply(self.address, method, headers, body)
+
+    def _initialize(self) -> None:
+        params = {
+            "protocolVersion": PROTOCOL,
+            "capabilities": {},
+            "clientInfo": {"name": "peer", "version": "1"},
+        }
+        reply = self.ask("POST", request("initialize", 0, params))
+        self.session = reply.response.headers["Mcp-Session-Id"]
+        self.opening = list(reply)
+        note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        assert self.ask("POST", note).response.status == 202
+
+    def count(self, token: str = "t") -> Reply:
+        meta = {"progressToken": token}
+        params = {"name": "count", "arguments": {}, "_meta": meta}
+        return self.ask("POST", request("tools/call", 1, params))
+
+
+def request(method: str, id: int, params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
+
+
+def steps(events: Any) -> list[Any]:
+    """Progress as numbers, an answer as its text."""
+    told = []
+    for _, message in events:
+        if message is None:
+            continue
+        if "method" in message:
+            told.append(message["params"]["progress"])
+        else:
+            told.append(message["result"]["content"][0]["text"])
+    return told
+
+
+def take(reply: Reply, last: int) -> list[tuple[str, Any]]:
+    """Up to one step of the progress."""
+    taken = []
+    for event in reply:
+        taken.append(event)
+        if event[1] is not None and steps([event]) == [last]:
+            break
+    return taken
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=needs_redis)])
+def store_url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return "memory:"
+    return str(request.getfixturevalue("url"))
+
+
+def test_resumed_while_the_tool_runs(store_url: str) -> None:
+    gate = Gate()
+    with serving(application(Hub(store_url), gate)) as address:
+        peer = Peer(address)
+        reply = peer.count()
+        first = take(reply, 2)
+        reply.cut()
+        assert [data for _, data in first][0] is None  # what primes the client
+        assert steps(first) == [0, 1, 2]
+
+        again = peer.ask("GET", cursor=first[2][0])  # behind 1
+        assert steps(take(again, 2)) == [2]
+        gate.open()
+        assert steps(again) == [3, 4, 5, "counted"]  # and the response is complete
+
+
+def test_resumed_when_the_tool_has_ended(store_url: str) -> None:
+    gate = Gate()
+    with serving(application(Hub(store_url), gate)) as address:
+        peer = Peer(address)
+        reply = peer.count()
+        prime = next(iter(reply))
+        reply.cut()
+        gate.open()
+        whole = list(peer.ask("GET", cursor=prime[0]))
+        assert steps(whole) == [0, 1, 2, 3, 4, 5, "counted"]
+        for n, (id, _) in enumerate(whole):  # from each of them, as often as wanted
+            assert list(peer.ask("GET", cursor=id)) == whole[n + 1 :]
+
+
+def test_the_opening_request_is_resumed(store_url: str) -> None:
+    """Its stream begins before the session has a name."""
+    with serving(application(Hub(store_url), Gate())) as address:
+        peer = Peer(address)
+        (prime, _), answer = peer.opening
+        assert list(peer.ask("GET", cursor=prime)) == [answer]
+
+
+def test_sessions_do_not_see_each_other(store_url: str) -> None:
+    gate = Gate()
+    gate.open()
+    with serving(application(Hub(store_url), gate)) as address:
+        one, two = Peer(address), Peer(address)
+        mine, other = list(one.count("one")), list(two.count("two"))
+        tokens = {m["params"]["progressToken"] for _, m in mine if m and "params" in m}
+        assert tokens == {"one"} and steps(mine) == steps(other)
+        assert list(one.ask("GET", cursor=mine[0][0])) == mine[1:]
+        assert list(two.ask("GET", cursor=mine[0][0])) == []
+
+
+@needs_redis
+def test_resumed_by_another_worker(url: str) -> None:  # noqa: F811
+    gate = Gate()
+    with serving(application(Hub(url), gate)) as address:
+        peer = Peer(address)
+        reply = peer.count()
+        first = take(reply, 2)
+        reply.cut()
+        with serving(elsewhere(Hub(url), peer.session)) as other:
+            again = Peer(other, peer.session).ask("GET", cursor=first[1][0])
+            assert steps(take(again, 2)) == [1, 2]
+            gate.open()
+            assert steps(again) == [3, 4, 5, "counted"]
+
+
+@needs_redis
+def test_a_foreign_session_at_another_worker(url: str) -> None:  # noqa: F811
+    gate = Gate()
+    gate.open()
+    with serving(application(Hub(url), gate)) as address:
+        mine = list(Peer(address).count())
+        stranger = "0" * 32
+        with serving(elsewhere(Hub(url), stranger)) as other:
+            reply = Peer(other, stranger).ask("GET", cursor=mine[0][0])
+            assert list(reply) == []
+
+
+def test_the_client_of_the_sdk(store_url: str) -> None:
+    """A server that closes the stream of a request: its client comes back."""
+
+    async def main(address: str) -> None:
+        seen: list[float] = []
+
+        async def progress(now: float, *_: Any) -> None:
+            seen.append(now)
+
+        async with streamable_http_client(f"{address}/mcp") as streams:
+            async with ClientSession(streams[0], streams[1]) as session:
+                await session.initialize()
+                result = await session.call_tool("poll", {}, progress_callback=progress)
+        assert result.content[0].text == "polled"
+        assert seen == [0, 1]
+
+    with serving(application(Hub(store_url), Gate())) as address:
+        asyncio.run(asyncio.wait_for(main(address), WAIT_S))
+
+
+# ---- The store by itself ----
+
+
+def progress(n: int) -> Any:
+    params = {"progressToken": "t", "progress": n}
+    note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+    return messages.validate_python(note)
+
+
+def answer(id: int) -> Any:
+    return messages.validate_python({"jsonrpc": "2.0", "id": id, "result": {}})
+
+
+def run(test: Callable[[Hub], Any], url: str = "memory:", **options: Any) -> None:
+    async def main() -> None:
+        async with Hub(url, **options) as hub:
+            await asyncio.wait_for(test(hub), WAIT_S)
+
+    asyncio.run(main())
+
+
+async def replay(store: EventStore, id: str) -> list[tuple[Optional[str], Any]]:
+    got = []
+
+    async def send(event: Any) -> None:
+        got.append((event.event_id, event.message))
+
+    assert await store.replay_events_after(id, send) is None
+    return got
+
+
+def test_ids_name_stream_and_position() -> None:
+    async def test(hub: Hub) -> None:
+        store = EventStore(hub, session="s")
+        prime = await store.store_event("1", None)
+        one = await store.store_event("1", progress(1))
+        two = await store.store_event("1", answer(1))
+        assert [id.partition("-")[0] for id in (one, two)] == ["1", "2"]
+        assert len({id.partition("@")[2] for id in (prime, one, two)}) == 1
+        whole = [(one, progress(1)), (two, answer(1))]
+        assert await replay(store, prime) == whole
+        assert await replay(EventStore(hub, session="s"), one) == whole[1:]
+        assert await replay(EventStore(hub, session="other"), one) == []
+
+    run(test)
+
+
+def test_a_request_id_may_come_again() -> None:
+    async def test(hub: Hub) -> None:
+        store = EventStore(hub, session="s")
+        await store.store_event("1", answer(1))
+        prime = await store.store_event("1", None)
+        again = await store.store_event("1", answer(1))
+        assert await replay(store, prime) == [(again, answer(1))]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "id", ["", "@", "1", "nonsense", "1-2@3", "x@\0", "0@mcp:" + "0" * 40, "é@é"]
+)
+def test_ids_that_are_none(id: str) -> None:
+    async def test(hub: Hub) -> None:
+        store = EventStore(hub, session="s")
+        last = await store.store_event("1", progress(1))
+        assert await replay(store, id) == []
+        assert await replay(store, "nonsense@" + last.partition("@")[2]) == []
+
+    run(test)
+
+
+def test_other_streams_of_the_hub_are_none_of_it() -> None:
+    async def test(hub: Hub) -> None:
+        stream = await hub.create("mine")
+        await stream.complete(answer(1).model_dump_json(), "message")
+        assert await replay(EventStore(hub, session="s"), "0@mine") == []
+
+    run(test)
+
+
+@needs_redis
+def test_one_stream_of_two_workers(url: str) -> None:  # noqa: F811
+    async def test(hub: Hub) -> None:
+        async with Hub(url) as other:
+            one = EventStore(hub, session="shared")
+            two = EventStore(other, session="shared")
+            ids = [await one.store_event("1", progress(1))]
+            ids.append(await two.store_event("1", progress(2)))
+            prime = await one.store_event("1", None)
+            ids.append(await two.store_event("1", answer(1)))
+            assert await replay(one, ids[0]) == [
+                (ids[1], progress(2)),
+                (ids[2], answer(1)),
+            ]
+            assert await replay(two, prime) == [(ids[2], answer(1))]
+
+    run(test, url)
+
+
+def test_what_cannot_be_stored_has_no_id(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(hub: Hub) -> None:
+        store = EventStore(hub, session="s")
+        assert await store.store_event("1", progress(1)) != ""
+        assert await store.store_event("2", progress(1)) == ""  # one stream, no more
+        await hub.aclose()
+        assert await store.store_event("1", progress(2)) == ""
+
+    with caplog.at_level(logging.WARNING, "libsse"):
+        run(test, max_streams=1)
+    assert len(caplog.records) == 2
+
+
+def test_a_store_that_is_not_wrapped_refuses() -> None:
+    async def test(hub: Hub) -> None:
+        with pytest.raises(RuntimeError, match="wrap"):
+            await EventStore(hub).store_event("1", progress(1))
+
+    run(test)
