@@ -4,6 +4,7 @@ shared HTTP suite gives to servers. `--server` says what runs it."""
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import socket
@@ -106,11 +107,18 @@ OTHERS = {
 }  # fmt: skip
 
 
+def die_with_parent() -> None:
+    """A test may kill this program; its server must not be left behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def run_other(port: int, name: str) -> None:
     """As a program of its own, which is ready when its port answers."""
     command = [sys.executable, "-m", *(p.format(port=port) for p in OTHERS[name])]
     here = os.path.dirname(os.path.abspath(__file__))
-    child = subprocess.Popen(command, cwd=here, stdout=sys.stderr)
+    child = subprocess.Popen(
+        command, cwd=here, stdout=sys.stderr, preexec_fn=die_with_parent
+    )
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     while child.poll() is None:
         with socket.socket() as probe:

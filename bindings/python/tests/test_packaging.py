@@ -35,7 +35,7 @@ async def main():
 
 asyncio.run(main())
 try:
-    sync.Hub("redis://127.0.0.1:1", start_ms=1).create("s")
+    sync.Hub("redis://127.0.0.1:1", start_ms=1).open("s")
     print("the store was reached")
 except StoreUnavailable:
     print("hiredis works")
@@ -157,7 +157,7 @@ def test_the_sdist_installs(sdist: Path, tmp_path: Path) -> None:
     python = fresh_python(tmp_path / "venv")
     run(python, "-m", "pip", "install", "-q", sdist, cwd=tmp_path)
     told = probe(python, tmp_path)
-    assert "events ['a', '']" in told["said"] or "events ['a', '{}']" in told["said"]
+    assert "events ['a', '{}']" in told["said"]
 
 
 def test_the_wheel_holds_no_sources_and_its_types(wheel: Path) -> None:

@@ -9,6 +9,7 @@
 #include "../core/alloc.h"
 #include "redis_guardian.h"
 #include "redis_metrics.h"
+#include "redis_probe.h"
 #include "redis_registry.h"
 #include "redis_writer.h"
 
@@ -170,6 +171,7 @@ static void tick(sse__redis *r)
         r->jobs_ms = now_ms + LOOK_MS;
     sse__lease_tick(r);
     sse__guardian_tick(r);
+    sse__probe_tick(r);
     sse__tail_tick(r);
 }
 
@@ -184,6 +186,7 @@ static int64_t due_ms(const sse__redis *r)
 
     due = earlier(due, sse__lease_due_ms(r));
     due = earlier(due, sse__guardian_due_ms(r));
+    due = earlier(due, sse__probe_due_ms(r));
     due = earlier(due, sse__tail_due_ms(r));
     if (!sse__list_empty(&r->creating) || !sse__list_empty(&r->jobs) ||
         !sse__list_empty(&r->sent_jobs))
@@ -275,6 +278,7 @@ static void on_timer(uv_timer_t *timer)
     sse__redis_enter(r);
     r->timer_ms = INT64_MAX;
     sse__redis_leave(r);
+    sse__probe_act(r);
 }
 
 static void on_bell(uv_async_t *bell)
@@ -351,6 +355,7 @@ static void pushes_down(void *user, const char *why, bool fatal)
 
     sse__redis_enter(r);
     r->pushes_up = false;
+    sse__probe_listens(r, false);
     set_down(r, &r->pushes_health, why, fatal);
     if (!r->closed)
         sse__tail_link_down(r);
@@ -368,7 +373,9 @@ static void pushed(void *user, const sse__redis_push *push)
         ;
     else if (!control)
         sse__tail_pushed(r, push);
-    else if (push->kind == SSE__REDIS_MESSAGE)
+    else if (push->kind == SSE__REDIS_SUBSCRIBED)
+        sse__probe_listens(r, true);
+    else if (push->kind == SSE__REDIS_MESSAGE && !sse__probe_came(r, push))
         sse__lease_told(r, push);
     sse__redis_leave(r);
 }

@@ -47,6 +47,17 @@ typedef struct sse__redis_health {
     char why[SSE__TROUBLE_BYTES];
 } sse__redis_health;
 
+/* A message of a node's to itself: redis_probe.c. */
+typedef struct sse__probe {
+    uint64_t number;    /* of the last one                                  */
+    uint64_t sent_us;   /* when it was; 0: none is under way                */
+    uint64_t delay_us;  /* what the last one that came took                 */
+    uint64_t came, lost;
+    int64_t  due_ms;    /* the next one, or the end of this one's time      */
+    bool     listening; /* on the control channel                           */
+    bool     deaf;      /* the link must be dropped                         */
+} sse__probe;
+
 typedef struct sse__redis {
     sse__store       base;
     sse__redis_url   url;
@@ -81,6 +92,7 @@ typedef struct sse__redis {
     int64_t hold_ms;           /* nothing is sent until then                */
     sse__backoff backoff;      /* while it takes none                       */
     sse__redis_counters counters;
+    sse__probe          probe_state;
     sse__redis_stats    commands_stats, pushes_stats; /* as of the last turn */
 
     sse__link asked;           /* operations not looked at yet              */

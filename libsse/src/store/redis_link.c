@@ -67,6 +67,12 @@ static void on_drained(uv_timer_t *timer)
     sse__redis_link_shut(timer->data);
 }
 
+void sse__redis_link_reset(sse__redis_link *l, const char *why)
+{
+    if (sse__redis_link_state_of(l) == SSE__REDIS_LINK_UP)
+        sse__redis_link_drop(l, why, false);
+}
+
 void sse__redis_link_close(sse__redis_link *l, uint32_t drain_ms)
 {
     if (drain_ms == 0 || l->state != SSE__REDIS_LINK_UP || l->count == 0) {

@@ -102,6 +102,10 @@ int sse__redis_link_new(uv_loop_t *loop, const sse__redis_url *url,
  * memory is freed when `closed` returns. Legal in every state, and again. */
 void sse__redis_link_close(sse__redis_link *l, uint32_t drain_ms);
 
+/* Drops the connection of a link that is up; another attempt follows. Not in an
+ * event or a reply's function: `down` is called before this returns. */
+void sse__redis_link_reset(sse__redis_link *l, const char *why);
+
 /* ---- Commands ---- */
 
 /* `lens` may be NULL for strings. SSE_OK, and `fn` (which may be NULL) follows;

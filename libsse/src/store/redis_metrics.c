@@ -117,6 +117,26 @@ static int add_link_metrics(sse__buf *out, const sse__redis_stats *c,
     return rc < 0 ? rc : add_round_trip_sums(out, c);
 }
 
+static int add_probe_metrics(sse__buf *out, const sse__probe *p)
+{
+    const metric counts[] = {
+        {"sse_store_probes_total", "counter",
+         "Messages to itself that arrived.", p->came},
+        {"sse_store_probes_lost_total", "counter",
+         "Messages to itself that did not.", p->lost},
+    };
+    char text[80];
+    int  rc = add_all(out, counts, sizeof(counts) / sizeof(*counts));
+
+    if (rc == SSE_OK)
+        rc = sse__metric_head(out, "sse_store_probe_delay_seconds", "gauge",
+                              "What the last one took.");
+    snprintf(text, sizeof(text), "sse_store_probe_delay_seconds %llu.%06u\n",
+             (unsigned long long)(p->delay_us / 1000000),
+             (unsigned)(p->delay_us % 1000000));
+    return rc < 0 ? rc : sse__buf_add_str(out, text);
+}
+
 static int add_writer_metrics(const sse__redis *r, sse__buf *out)
 {
     const sse__redis_counters *c = &r->counters;
@@ -193,6 +213,8 @@ int sse__redis_metrics(sse__store *store, sse__buf *out)
                          store->ops->is_up(store, &why) == 1);
     if (rc == SSE_OK)
         rc = add_link_metrics(out, &r->commands_stats, &r->pushes_stats);
+    if (rc == SSE_OK)
+        rc = add_probe_metrics(out, &r->probe_state);
     if (rc == SSE_OK)
         rc = add_writer_metrics(r, out);
     return rc < 0 ? rc : add_other_metrics(r, out);

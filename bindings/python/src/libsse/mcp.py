@@ -45,24 +45,20 @@ class _Session:
 
     def __init__(self, id: str) -> None:
         self.id: str = id  # "" until the answer to `initialize` tells it
-        self.streams: Dict[str, Stream] = {}
+        self.streams: Dict[str, Stream] = {}  # those that wait for their answer
         self._secret = secrets.token_hex(16)
-        self._early: Dict[str, str] = {}
 
     def name_of(self, stream_id: str) -> str:
         """The hub's id for one of its streams: the same in every process, and
-        nobody guesses it who does not know the session. What was begun before the
-        session had its id keeps its name."""
-        if self.id == "":
-            name = _prefix(self._secret) + _digest(stream_id)
-            return self._early.setdefault(stream_id, name)
-        return self._early.get(stream_id) or _prefix(self.id) + _digest(stream_id)
-
-    def owns(self, name: str) -> bool:
-        return name.startswith((_prefix(self.id), _prefix(self._secret)))
+        nobody guesses it who does not know the session."""
+        return self.owner() + _digest(stream_id)
 
     def owner(self) -> str:
         return _prefix(self.id or self._secret)
+
+    def owns(self, name: str) -> bool:
+        """Also what was begun before the session had its id."""
+        return name.startswith((self.owner(), _prefix(self._secret)))
 
 
 _current: ContextVar[Optional[_Session]] = ContextVar("libsse_mcp", default=None)
