@@ -131,14 +131,16 @@ long long store_metric(sse_hub *hub, const char *name)
     char        line[128];
     sse_buffer *text;
     const char *at;
-    long long   number;
+    long long   number = -1;
 
     assert_int_equal(sse_buffer_new((size_t)1 << 20, &text), SSE_OK);
     assert_int_equal(sse_hub_metrics(hub, text), SSE_OK);
     snprintf(line, sizeof(line), "\n%s ", name);
     at = memmem(sse_buffer_data(text), sse_buffer_size(text), line,
-                strlen(line)); /* no NUL ends it, but each number a line */
-    number = at ? atoll(at + strlen(line)) : -1;
+                strlen(line));
+    if (at) /* no NUL ends the text, but a line end each number */
+        for (number = 0, at += strlen(line); *at >= '0' && *at <= '9'; at++)
+            number = number * 10 + (*at - '0');
     sse_buffer_free(text);
     return number;
 }
