@@ -96,12 +96,14 @@ static unsigned settle_all(sse_hub *hub, sse_queue *q)
     for (size_t i = 0; i < batch->note_count; i++) {
         const sse_note *n = &batch->notes[i];
         const char     *at;
-        char            id[16];
+        char            text[1024], id[16];
 
         if (n->kind != SSE_NOTE_ORPHAN)
             continue;
-        at = strstr(batch->data + n->offset, "\"s");
-        at = strchr(batch->data + n->offset, ':') + 2;
+        assert_true(n->len < sizeof(text)); /* no NUL ends it in the batch */
+        memcpy(text, batch->data + n->offset, n->len);
+        text[n->len] = '\0';
+        at = strchr(text, ':') + 2;
         snprintf(id, sizeof(id), "%.*s", (int)strcspn(at, "\""), at);
         settled += store_settle(hub, id, SSE_STATE_COMPLETED, "{}") == SSE_OK;
     }
