@@ -441,7 +441,7 @@ static void skips(void **state)
         assert_string_equal(taken, want);
         sse__subscriber_close(&sub[i % 3]);
     }
-    assert_int_equal(hub.counters.missed[SSE__GAP_TRIMMED], 10 + 16 + 13);
+    assert_int_equal(hub.counters.missed[SSE_GAP_TRIMMED], 10 + 16 + 13);
     close_hub();
 }
 
@@ -531,7 +531,7 @@ static void diverges(void **state)
         sse__subscriber_close(&sub[0]);
         sse__stream_remove(s);
     }
-    assert_int_equal(hub.counters.gaps[SSE__GAP_DIVERGED], 6);
+    assert_int_equal(hub.counters.gaps[SSE_GAP_DIVERGED], 6);
     close_hub();
 }
 

@@ -615,8 +615,8 @@ static void tells_of_another_log(void **state)
         assert_drained(&sub, want);
         sse__subscriber_close(&sub);
     }
-    assert_int_equal(hub.counters.gaps[SSE__GAP_DIVERGED], 4);
-    assert_int_equal(hub.counters.missed[SSE__GAP_DIVERGED], 0);
+    assert_int_equal(hub.counters.gaps[SSE_GAP_DIVERGED], 4);
+    assert_int_equal(hub.counters.missed[SSE_GAP_DIVERGED], 0);
     close_hub();
 }
 
@@ -740,11 +740,11 @@ static void says_why_events_are_gone(void **state)
     assert_drained(&sub, "event: gap\ndata: {\"from\":13,\"to\":14,"
                          "\"missed\":2,\"reason\":\"expired\"}\n\n");
     sse__subscriber_close(&sub);
-    assert_int_equal(hub.counters.gaps[SSE__GAP_TRIMMED], 1);
-    assert_int_equal(hub.counters.missed[SSE__GAP_TRIMMED], 5);
-    assert_int_equal(hub.counters.gaps[SSE__GAP_LAGGED], 1);
-    assert_int_equal(hub.counters.missed[SSE__GAP_LAGGED], 1);
-    assert_int_equal(hub.counters.missed[SSE__GAP_EXPIRED], 2);
+    assert_int_equal(hub.counters.gaps[SSE_GAP_TRIMMED], 1);
+    assert_int_equal(hub.counters.missed[SSE_GAP_TRIMMED], 5);
+    assert_int_equal(hub.counters.gaps[SSE_GAP_LAGGED], 1);
+    assert_int_equal(hub.counters.missed[SSE_GAP_LAGGED], 1);
+    assert_int_equal(hub.counters.missed[SSE_GAP_EXPIRED], 2);
     close_hub();
 }
 
@@ -776,7 +776,7 @@ static void disconnects_slow_readers(void **state)
     sse__subscriber_give(&slow);
     assert_drained(&slow, "[2]");
     assert_int_equal(hub.counters.lagged_ends, 1);
-    assert_int_equal(hub.counters.gaps[SSE__GAP_LAGGED], 0);
+    assert_int_equal(hub.counters.gaps[SSE_GAP_LAGGED], 0);
     sse__subscriber_close(&fast);
     close_hub();
 }

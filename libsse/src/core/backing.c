@@ -225,7 +225,7 @@ void sse__mirror_skip(sse__stream *s, uint64_t seq)
          l = l->next) {
         sse__subscriber *sub = SSE__OWNER(l, sse__subscriber, stream_link);
 
-        sub->gap = SSE__GAP_TRIMMED;
+        sub->gap = SSE_GAP_TRIMMED;
     }
     sse__stream_wake_readers(s);
 }
@@ -297,7 +297,7 @@ static int move_rows(sse__rows *rows, uint64_t seq, uint64_t base)
 static void move_reader(sse__subscriber *sub, uint64_t stored, uint64_t base,
                         bool fresh)
 {
-    sub->gap = SSE__GAP_TRIMMED;
+    sub->gap = SSE_GAP_TRIMMED;
     if (sub->seq > stored + 1 || sub->seq > base + 1) {
         sub->diverged = true;
         sub->seq = base + 1;

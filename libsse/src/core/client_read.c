@@ -5,6 +5,7 @@
 
 #include "client.h"
 #include "encoder.h"
+#include "hub.h"
 #include "id.h"
 #include "json.h"
 
@@ -53,13 +54,11 @@ static int64_t to_number(sse__json_slice value)
     return number <= MAX_SEQ ? number : SSE__UNKNOWN;
 }
 
+/* The value is a JSON string, with its quotes. */
 static sse_gap to_reason(sse__json_slice value)
 {
-    static const char *const names[] = {"\"trimmed\"", "\"expired\"",
-                                        "\"lagged\"", "\"diverged\""};
-
-    for (int i = 0; i < 4; i++)
-        if (is_text(value.text, value.len, names[i]))
+    for (uint32_t i = 0; value.len > 2 && i < SSE__GAP_REASONS; i++)
+        if (is_text(value.text + 1, value.len - 2, sse__gap_names[i]))
             return (sse_gap)i;
     return SSE_GAP_OTHER;
 }

@@ -22,7 +22,7 @@
 
 #define SSE__GAP_REASONS 4u
 
-/* What a gap event gives as its reason, by sse__gap. */
+/* What a gap event gives as its reason, by sse_gap. */
 extern const char *const sse__gap_names[SSE__GAP_REASONS];
 
 /* Counters for the metrics. */

@@ -127,7 +127,7 @@ int sse__subscriber_look(sse__subscriber *sub, sse__stream *s,
         return rc;
     sse__stream_trim_age(s, s->state != SSE_STATE_ACTIVE);
     sub->gap =
-        s->log.drop == SSE__DROP_EXPIRED ? SSE__GAP_EXPIRED : SSE__GAP_TRIMMED;
+        s->log.drop == SSE__DROP_EXPIRED ? SSE_GAP_EXPIRED : SSE_GAP_TRIMMED;
     return place(sub, s, &at);
 }
 
@@ -226,7 +226,7 @@ static void add_gap(sse__take *t, sse__hub *h, uint64_t from, uint64_t to,
     add_prefix(t, ",\"to\":");
     add_number(t, to);
     add_prefix(t, ",\"missed\":");
-    if (reason == SSE__GAP_DIVERGED)
+    if (reason == SSE_GAP_DIVERGED)
         add_prefix(t, "null");
     else
         add_number(t, to - from + 1);
@@ -234,7 +234,7 @@ static void add_gap(sse__take *t, sse__hub *h, uint64_t from, uint64_t to,
     add_prefix(t, sse__gap_names[reason]);
     add_prefix(t, "\"}\n\n");
     h->counters.gaps[reason]++;
-    if (reason != SSE__GAP_DIVERGED)
+    if (reason != SSE_GAP_DIVERGED)
         h->counters.missed[reason] += to - from + 1;
 }
 
@@ -255,11 +255,11 @@ static bool catch_up(sse__subscriber *sub, sse__stream *s, sse__take *t)
     uint64_t first = s->log.first_seq;
 
     if (sub->diverged) {
-        add_gap(t, s->hub, 1, first - 1, SSE__GAP_DIVERGED);
+        add_gap(t, s->hub, 1, first - 1, SSE_GAP_DIVERGED);
         sub->diverged = false;
         sub->seq = first;
     } else if (sub->seq < first) {
-        if (sub->gap == SSE__GAP_LAGGED &&
+        if (sub->gap == SSE_GAP_LAGGED &&
             s->slow_policy == SSE_SLOW_DISCONNECT) {
             s->hub->counters.lagged_ends++;
             t->end = SSE_REASON_LAGGED;
@@ -268,7 +268,7 @@ static bool catch_up(sse__subscriber *sub, sse__stream *s, sse__take *t)
         add_gap(t, s->hub, sub->seq, first - 1, sub->gap);
         sub->seq = first;
     }
-    sub->gap = SSE__GAP_LAGGED;
+    sub->gap = SSE_GAP_LAGGED;
     return true;
 }
 

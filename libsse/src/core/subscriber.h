@@ -7,13 +7,6 @@
 
 #define SSE__SPANS 4u
 
-typedef enum sse__gap {
-    SSE__GAP_TRIMMED,
-    SSE__GAP_EXPIRED,
-    SSE__GAP_LAGGED,
-    SSE__GAP_DIVERGED
-} sse__gap;
-
 /* The subscribers of one stream at one port. */
 typedef struct sse__feed {
     sse__stream *stream;
