@@ -2,6 +2,8 @@
 /* client_support.c - a scripted server, and a client to try on it. */
 #include "client_support.h"
 
+#include "support.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -266,4 +268,23 @@ int thread_count(void)
 
     net_check(stat("/proc/self/task", &info) == 0, "/proc");
     return (int)info.st_nlink - 2;
+}
+
+const sse_client_options quick = {
+    .size = sizeof(quick),
+    .retry_ms = 1,
+    .retry_floor_ms = 1,
+};
+
+void stage_finish(const stage *s, sse_client *c, call *last)
+{
+    call mine = stage_accept(s);
+
+    call_say(&mine, FINE BYE);
+    client_expect(c, "bye");
+    assert_int_equal(client_end(c), SSE_CAUSE_TERMINAL);
+    if (last)
+        *last = mine;
+    else
+        call_close(&mine);
 }

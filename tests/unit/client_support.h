@@ -66,6 +66,16 @@ const sse_news *client_await(sse_client *c, uint32_t kind);
 /* The next news must be an event with this data. */
 void client_expect(sse_client *c, const char *data);
 
+#define FINE STREAM_HEAD "\r\n"
+#define BYE "event: done\ndata: bye\n\n"
+
+/* A client that comes back at once. */
+extern const sse_client_options quick;
+
+/* Answers the next call with FINE and BYE, which must end the client. The call
+ * stays open when `last` takes it. */
+void stage_finish(const stage *s, sse_client *c, call *last);
+
 /* Takes all until the end and returns its cause. */
 uint32_t client_end(sse_client *c);
 

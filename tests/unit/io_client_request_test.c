@@ -11,29 +11,6 @@
 #include "client_support.h"
 #include "support.h"
 
-#define FINE STREAM_HEAD "\r\n"
-#define BYE "event: done\ndata: bye\n\n"
-
-static const sse_client_options quick = {
-    .size = sizeof(quick),
-    .retry_ms = 1,
-    .retry_floor_ms = 1,
-};
-
-/* Answers the next call with a stream and its end. */
-static void finish(const stage *s, sse_client *c, call *last)
-{
-    call mine = stage_accept(s);
-
-    call_say(&mine, FINE BYE);
-    client_expect(c, "bye");
-    assert_int_equal(client_end(c), SSE_CAUSE_TERMINAL);
-    if (last)
-        *last = mine;
-    else
-        call_close(&mine);
-}
-
 static void sends_what_eventsource_sends(void **state)
 {
     stage       s;
@@ -44,7 +21,7 @@ static void sends_what_eventsource_sends(void **state)
     stage_open(&s);
     c = client_new(&s, "/a/b?c=d#e", NULL);
     assert_int_equal(sse_client_start(c), SSE_OK);
-    finish(&s, c, &k);
+    stage_finish(&s, c, &k);
     assert_true(call_has(&k, "GET /a/b?c=d HTTP/1.1"));
     assert_true(call_has(&k, "Accept: text/event-stream"));
     assert_true(call_has(&k, "Cache-Control: no-cache"));
@@ -85,7 +62,7 @@ static void sends_what_it_is_told(void **state)
     header(c, "Cache-Control", "");
     header(c, "Accept", "text/event-stream;q=1");
     sse_client_start(c);
-    finish(&s, c, &k);
+    stage_finish(&s, c, &k);
     assert_true(call_has(&k, "POST / HTTP/1.1"));
     assert_true(call_has(&k, "Content-Type: application/json"));
     assert_true(call_has(&k, "Last-Event-ID: 17-\xc3\xa4"));
@@ -200,7 +177,7 @@ static void check_same_origin(const hop *h)
     sse_client_start(c);
     first = stage_accept(&s);
     redirect(&first, h->status, "two?y#z");
-    finish(&s, c, &k);
+    stage_finish(&s, c, &k);
     snprintf(line, sizeof(line), "%s /two?y HTTP/1.1", h->method);
     assert_true(call_has(&k, line));
     assert_true(call_has(&k, "Authorization: Basic abc"));
@@ -516,7 +493,7 @@ static void asks_by_a_unix_socket(void **state)
     c = client_new(&s, "/", NULL);
     client_set(c, SSE_SETTING_UNIX_SOCKET, addr.sun_path);
     sse_client_start(c);
-    finish(&s, c, NULL);
+    stage_finish(&s, c, NULL);
     sse_client_free(c);
     stage_close(&s);
     unlink(addr.sun_path);
@@ -535,7 +512,7 @@ static void asks_by_a_proxy(void **state)
         sse_client_new(s.loop, "http://sse.invalid/x", 20, NULL, &c), SSE_OK);
     client_set(c, SSE_SETTING_PROXY, s.url);
     sse_client_start(c);
-    finish(&s, c, &k);
+    stage_finish(&s, c, &k);
     assert_true(call_has(&k, "GET http://sse.invalid/x HTTP/1.1"));
     call_close(&k);
     sse_client_free(c);
@@ -571,7 +548,7 @@ static void check_recovery(const char *answer, const char *type,
         assert_true(text_is(news->data, news->data_len, data));
         assert_int_equal(client_end(c), SSE_CAUSE_TERMINAL);
     } else {
-        finish(&s, c, &k);
+        stage_finish(&s, c, &k);
         assert_true(call_has(&k, "GET /stream HTTP/1.1"));
         call_close(&k);
     }

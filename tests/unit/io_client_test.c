@@ -13,25 +13,6 @@
 #include "fail_alloc.h"
 #include "support.h"
 
-#define FINE STREAM_HEAD "\r\n"
-#define BYE "event: done\ndata: bye\n\n"
-
-static const sse_client_options quick = {
-    .size = sizeof(quick),
-    .retry_ms = 1,
-    .retry_floor_ms = 1,
-};
-
-static void finish(const stage *s, sse_client *c)
-{
-    call k = stage_accept(s);
-
-    call_say(&k, FINE BYE);
-    client_expect(c, "bye");
-    assert_int_equal(client_end(c), SSE_CAUSE_TERMINAL);
-    call_close(&k);
-}
-
 static void state(sse_client *c, uint32_t kind, uint32_t conn_state)
 {
     const sse_news *news;
@@ -392,7 +373,7 @@ static void comes_and_goes(void **unused)
     sse_client_restart(c);
     assert_true(call_is_cut(&k));
     call_close(&k);
-    finish(&s, c);
+    stage_finish(&s, c, NULL);
     sse_client_free(c);
     stage_close(&s);
 }

@@ -11,9 +11,6 @@
 #include "client_support.h"
 #include "support.h"
 
-#define FINE STREAM_HEAD "\r\n"
-#define BYE "event: done\ndata: bye\n\n"
-
 typedef struct watch {
     sse_client *c;
     pthread_t   thread;

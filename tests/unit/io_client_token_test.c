@@ -6,29 +6,6 @@
 #include "client_support.h"
 #include "support.h"
 
-#define FINE STREAM_HEAD "\r\n"
-#define BYE "event: done\ndata: bye\n\n"
-
-static const sse_client_options quick = {
-    .size = sizeof(quick),
-    .retry_ms = 1,
-    .retry_floor_ms = 1,
-};
-
-/* Answers the next call with a stream and its end. */
-static void finish(const stage *s, sse_client *c, call *last)
-{
-    call mine = stage_accept(s);
-
-    call_say(&mine, FINE BYE);
-    client_expect(c, "bye");
-    assert_int_equal(client_end(c), SSE_CAUSE_TERMINAL);
-    if (last)
-        *last = mine;
-    else
-        call_close(&mine);
-}
-
 static void token(sse_client *c, const char *text)
 {
     assert_int_equal(sse_client_set_token(c, text, text ? strlen(text) : 0, 0),
@@ -143,7 +120,7 @@ static void asks_again_before_a_token_ends(void **state)
     client_expect(c, "one");
     client_await(c, SSE_NEWS_TOKEN);
     token(c, "long");
-    finish(&s, c, &k);
+    stage_finish(&s, c, &k);
     assert_true(call_has(&k, "Authorization: Bearer long"));
     call_close(&old);
     call_close(&k);

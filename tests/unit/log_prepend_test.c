@@ -5,56 +5,9 @@
 #include <string.h>
 
 #include "fail_alloc.h"
-#include "log.h"
+#include "log_support.h"
 
 #define HOUR 3600000u
-
-/* Appends one event whose bytes follow from its number, as the hub does it. */
-static void add(sse__log *log, size_t len, int64_t now_ms)
-{
-    static char data[300000];
-
-    assert_true(len > 0 && len <= sizeof(data));
-    for (size_t i = 0; i < len; i++)
-        data[i] = (char)(log->next_seq * 31 + i);
-    OK(sse__log_reserve(log, 1, len));
-    sse__log_add(log, data, len, (uint32_t)log->next_seq * 7, now_ms);
-}
-
-static void add_many(sse__log *log, int count, size_t len)
-{
-    while (count-- > 0) {
-        add(log, len, 0);
-        sse__log_trim(log);
-    }
-}
-
-static void unpin(sse__span *spans, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        sse__segment_unpin(spans[i].seg);
-}
-
-static size_t bytes_of(const sse__span *spans, uint32_t n)
-{
-    size_t bytes = 0;
-
-    for (uint32_t i = 0; i < n; i++)
-        bytes += spans[i].len;
-    return bytes;
-}
-
-static void copy_of(char *out, const sse__span *spans, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; out += spans[i++].len)
-        memcpy(out, spans[i].data, spans[i].len);
-}
-
-static void assert_copy(const char *copy, const sse__span *spans, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; copy += spans[i++].len)
-        assert_memory_equal(copy, spans[i].data, spans[i].len);
-}
 
 /* ---- Other beginnings ---- */
 
@@ -81,7 +34,7 @@ static void seeks(void)
     assert_false(sse__log_get_tag(&log, 99, &tag));
     assert_false(sse__log_get_tag(&log, 101, &tag));
     assert_int_equal(sse__log_read(&log, &seq, 100, spans, 4), 0);
-    add_many(&log, 3, 10);
+    log_fill_many(&log, 3, 10);
     assert_tag(&log, 100, 5);
     for (seq = 101; seq <= 103; seq++)
         assert_tag(&log, seq, (uint32_t)seq * 7);
@@ -89,8 +42,8 @@ static void seeks(void)
     assert_int_equal(sse__log_read(&log, &seq, 100, spans, 4), 1);
     assert_int_equal(seq, 104);
     assert_int_equal(spans[0].seg->first_seq, 101);
-    unpin(spans, 1);
-    add_many(&log, 1, 10);
+    log_unpin(spans, 1);
+    log_fill_many(&log, 1, 10);
     assert_false(sse__log_get_tag(&log, 100, &tag));
     sse__log_free(&log);
 }
@@ -107,9 +60,9 @@ static void knows_not_every_base(void **state)
     sse__log_seek(&log, 100, 0);
     log.base_known = false;
     assert_false(sse__log_get_tag(&log, 100, &tag));
-    add_many(&log, 2, 10);
+    log_fill_many(&log, 2, 10);
     assert_false(sse__log_get_tag(&log, 100, &tag));
-    add_many(&log, 1, 10);
+    log_fill_many(&log, 1, 10);
     assert_tag(&log, 101, 707);
     log.base_known = false;
     sse__log_clear(&log);
@@ -135,19 +88,19 @@ static void seeks_from_anywhere(void)
         if (i == 1)
             OK(sse__log_reserve(&log, 1, 10));
         if (i == 2)
-            add_many(&log, 300, 1000);
+            log_fill_many(&log, 300, 1000);
         if (i == 3)
-            add_many(&log, 3, 10);
+            log_fill_many(&log, 3, 10);
         if (i == 2)
             sse__log_clear(&log);
         sse__log_trim_age(&log, INT64_MAX, 0);
         assert_int_equal(log.bytes, 0);
         sse__log_seek(&log, 7, 1);
-        add_many(&log, 20, 10);
+        log_fill_many(&log, 20, 10);
         assert_int_equal(sse__log_read(&log, &seq, 10, spans, 4), 1);
         assert_int_equal(spans[0].data[0], (char)(8 * 31));
         assert_ptr_equal(spans[0].data, spans[0].seg->data);
-        unpin(spans, 1);
+        log_unpin(spans, 1);
         assert_int_equal(log.bytes, 200);
         sse__log_free(&log);
     }
@@ -163,14 +116,14 @@ static void pins_outlive_a_clear(void **state)
 
     (void)state;
     sse__log_init(&log, 10, 1u << 20, HOUR);
-    add_many(&log, 3, 1000);
+    log_fill_many(&log, 3, 1000);
     n = sse__log_read(&log, &seq, SIZE_MAX, spans, 4);
-    copy_of(before, spans, n);
+    log_copy_of(before, spans, n);
     sse__log_clear(&log);
     sse__log_seek(&log, 500, 1);
-    add_many(&log, 30, 1000);
-    assert_copy(before, spans, n);
-    unpin(spans, n);
+    log_fill_many(&log, 30, 1000);
+    log_assert_copy(before, spans, n);
+    log_unpin(spans, n);
     sse__log_free(&log);
 }
 
@@ -181,7 +134,7 @@ static void make_log(sse__log *log, uint64_t first, int count, size_t len)
 {
     sse__log_init(log, 1000, 1u << 20, HOUR);
     sse__log_seek(log, first - 1, (uint32_t)(first - 1) * 7);
-    add_many(log, count, len);
+    log_fill_many(log, count, len);
 }
 
 /* Holds `first` to `next` - 1, each of `len` bytes; none is cut, each has its
@@ -202,7 +155,7 @@ static void check_log(const sse__log *log, uint64_t first, uint64_t next,
         assert_int_equal(span.len, len);
         for (size_t i = 0; i < len; i++)
             assert_int_equal(span.data[i], (char)(seq * 31 + i));
-        unpin(&span, 1);
+        log_unpin(&span, 1);
     }
 }
 
@@ -215,8 +168,8 @@ static void check_reads(const sse__log *log)
     uint32_t  n;
 
     while ((n = sse__log_read(log, &seq, 3000, spans, 4)) > 0) {
-        bytes += bytes_of(spans, n);
-        unpin(spans, n);
+        bytes += log_bytes_of(spans, n);
+        log_unpin(spans, n);
     }
     assert_true(seq == log->next_seq);
     assert_int_equal(bytes, log->bytes);
@@ -232,7 +185,7 @@ static void prepends(void)
     check_log(&log, 71, 151, 100);
     assert_true(older.first_seq == 101 && older.next_seq == 101);
     assert_int_equal(older.bytes, 0);
-    add_many(&older, 3, 90); /* goes on in a segment of its own */
+    log_fill_many(&older, 3, 90); /* goes on in a segment of its own */
     check_reads(&log);
     sse__log_free(&older);
     make_log(&older, 1, 70, 100); /* and once more */
@@ -240,7 +193,7 @@ static void prepends(void)
     sse__log_free(&older);
     check_log(&log, 1, 151, 100);
     check_reads(&log);
-    add_many(&log, 100, 100); /* it goes on at its end */
+    log_fill_many(&log, 100, 100); /* it goes on at its end */
     check_log(&log, 1, 251, 100);
     check_reads(&log);
     sse__log_free(&log);
@@ -255,14 +208,14 @@ static void prepends_to_an_empty_log(void)
         if (i == 1)
             OK(sse__log_reserve(&log, 1, 10)); /* it has its next segment */
         if (i == 2) {
-            add_many(&log, 2, 100);
+            log_fill_many(&log, 2, 100);
             sse__log_trim_age(&log, INT64_MAX, 0);
         }
         make_log(&older, 1, i == 2 ? 9 : 7, 100);
         OK(sse__log_prepend(&log, &older));
         sse__log_free(&older);
         check_log(&log, 1, i == 2 ? 10 : 8, 100);
-        add_many(&log, 5, 100);
+        log_fill_many(&log, 5, 100);
         check_log(&log, 1, i == 2 ? 15 : 13, 100);
         check_reads(&log);
         sse__log_free(&log);
@@ -326,7 +279,7 @@ static void trims_what_was_prepended(void)
     }
     sse__log_trim_age(&log, INT64_MAX, 0);
     check_log(&log, 121, 121, 1000);
-    add_many(&log, 1, 1000);
+    log_fill_many(&log, 1, 1000);
     check_log(&log, 121, 122, 1000);
     sse__log_free(&log);
 }
@@ -345,19 +298,19 @@ static void pins_outlive_a_prepend(void **state)
     n[0] = sse__log_read(&older, &seq[0], SIZE_MAX, spans[0], 4);
     n[1] = sse__log_read(&log, &seq[1], SIZE_MAX, spans[1], 4);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(bytes_of(spans[i], n[i]), sizeof(before[i]));
-        copy_of(before[i], spans[i], n[i]);
+        assert_int_equal(log_bytes_of(spans[i], n[i]), sizeof(before[i]));
+        log_copy_of(before[i], spans[i], n[i]);
     }
     OK(sse__log_prepend(&log, &older));
     sse__log_free(&older);
     log.max_events = 70;
     sse__log_trim(&log); /* drops a half of what the first has pinned */
-    assert_copy(before[0], spans[0], n[0]);
-    assert_copy(before[1], spans[1], n[1]);
+    log_assert_copy(before[0], spans[0], n[0]);
+    log_assert_copy(before[1], spans[1], n[1]);
     sse__log_free(&log);
     for (int i = 0; i < 2; i++) {
-        assert_copy(before[i], spans[i], n[i]);
-        unpin(spans[i], n[i]);
+        log_assert_copy(before[i], spans[i], n[i]);
+        log_unpin(spans[i], n[i]);
     }
 }
 

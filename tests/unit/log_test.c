@@ -5,56 +5,9 @@
 #include <string.h>
 
 #include "fail_alloc.h"
-#include "log.h"
+#include "log_support.h"
 
 #define HOUR 3600000u
-
-/* Appends one event whose bytes follow from its number, as the hub does it. */
-static void add(sse__log *log, size_t len, int64_t now_ms)
-{
-    static char data[300000];
-
-    assert_true(len > 0 && len <= sizeof(data));
-    for (size_t i = 0; i < len; i++)
-        data[i] = (char)(log->next_seq * 31 + i);
-    OK(sse__log_reserve(log, 1, len));
-    sse__log_add(log, data, len, (uint32_t)log->next_seq * 7, now_ms);
-}
-
-static void add_many(sse__log *log, int count, size_t len)
-{
-    while (count-- > 0) {
-        add(log, len, 0);
-        sse__log_trim(log);
-    }
-}
-
-static void unpin(sse__span *spans, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        sse__segment_unpin(spans[i].seg);
-}
-
-static size_t bytes_of(const sse__span *spans, uint32_t n)
-{
-    size_t bytes = 0;
-
-    for (uint32_t i = 0; i < n; i++)
-        bytes += spans[i].len;
-    return bytes;
-}
-
-static void copy_of(char *out, const sse__span *spans, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; out += spans[i++].len)
-        memcpy(out, spans[i].data, spans[i].len);
-}
-
-static void assert_copy(const char *copy, const sse__span *spans, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; copy += spans[i++].len)
-        assert_memory_equal(copy, spans[i].data, spans[i].len);
-}
 
 /* ---- Bounds ---- */
 
@@ -65,11 +18,11 @@ static void bounded_by_count(void **state)
     (void)state;
     sse__log_init(&log, 3, 1u << 20, HOUR);
     assert_int_equal(log.first_seq, 1);
-    add_many(&log, 3, 10);
+    log_fill_many(&log, 3, 10);
     assert_int_equal(log.first_seq, 1);
-    add_many(&log, 1, 10);
+    log_fill_many(&log, 1, 10);
     assert_int_equal(log.first_seq, 2);
-    add_many(&log, 100, 10);
+    log_fill_many(&log, 100, 10);
     assert_int_equal(log.first_seq, 102);
     assert_int_equal(log.next_seq, 105);
     assert_int_equal(log.bytes, 30);
@@ -83,12 +36,12 @@ static void bounded_by_bytes(void **state)
 
     (void)state;
     sse__log_init(&log, 1000, 100, HOUR);
-    add_many(&log, 10, 10);
+    log_fill_many(&log, 10, 10);
     assert_int_equal(log.first_seq, 1);
-    add_many(&log, 1, 1);
+    log_fill_many(&log, 1, 1);
     assert_int_equal(log.first_seq, 2);
     assert_int_equal(log.bytes, 91);
-    add_many(&log, 1, 100);
+    log_fill_many(&log, 1, 100);
     assert_int_equal(log.first_seq, 12);
     assert_int_equal(log.bytes, 100);
     sse__log_free(&log);
@@ -101,11 +54,11 @@ static void keeps_the_newest(void **state)
 
     (void)state;
     sse__log_init(&log, 1000, 100, HOUR);
-    add_many(&log, 5, 10);
-    add_many(&log, 1, 5000);
+    log_fill_many(&log, 5, 10);
+    log_fill_many(&log, 1, 5000);
     assert_int_equal(log.first_seq, 6);
     assert_int_equal(log.bytes, 5000);
-    add_many(&log, 1, 10);
+    log_fill_many(&log, 1, 10);
     assert_int_equal(log.first_seq, 7);
     assert_int_equal(log.bytes, 10);
     sse__log_free(&log);
@@ -118,7 +71,7 @@ static void bounded_by_age(void **state)
     (void)state;
     sse__log_init(&log, 1000, 1000, 50);
     for (int i = 0; i < 5; i++)
-        add(&log, 10, 100 + i); /* at 100 to 104 */
+        log_fill(&log, 10, 100 + i); /* at 100 to 104 */
     sse__log_trim_age(&log, 150, 1);
     assert_int_equal(log.first_seq, 1); /* as old as it may be */
     sse__log_trim_age(&log, 152, 1);
@@ -129,7 +82,7 @@ static void bounded_by_age(void **state)
     sse__log_trim_age(&log, 1000, 0);
     assert_int_equal(log.first_seq, 6);
     assert_int_equal(log.bytes, 0);
-    add(&log, 10, 1000); /* it goes on from there */
+    log_fill(&log, 10, 1000); /* it goes on from there */
     assert_int_equal(log.first_seq, 6);
     assert_int_equal(log.next_seq, 7);
     assert_int_equal(sse__log_size_at(&log, 1), 10);
@@ -147,7 +100,7 @@ static void knows_tags(void **state)
     sse__log_init(&log, 3, 1u << 20, HOUR);
     assert_false(sse__log_get_tag(&log, 0, &tag));
     assert_false(sse__log_get_tag(&log, 1, &tag));
-    add_many(&log, 5, 10); /* 3, 4, 5 are left, and the tag of 2 */
+    log_fill_many(&log, 5, 10); /* 3, 4, 5 are left, and the tag of 2 */
     assert_false(sse__log_get_tag(&log, 0, &tag));
     assert_false(sse__log_get_tag(&log, 1, &tag));
     for (uint64_t seq = 2; seq <= 5; seq++) {
@@ -173,15 +126,15 @@ static void reads_whole_events(void **state)
 
     (void)state;
     sse__log_init(&log, 1000, 1u << 20, HOUR);
-    add_many(&log, 5, 10);
+    log_fill_many(&log, 5, 10);
     assert_int_equal(sse__log_read(&log, &seq, 39, spans, 4), 1);
     assert_int_equal(seq, 4);
     assert_int_equal(spans[0].len, 30);
-    unpin(spans, 1);
+    log_unpin(spans, 1);
     assert_int_equal(sse__log_read(&log, &seq, 20, spans, 4), 1);
     assert_int_equal(seq, 6);
     assert_int_equal(spans[0].len, 20);
-    unpin(spans, 1);
+    log_unpin(spans, 1);
     assert_int_equal(sse__log_read(&log, &seq, 20, spans, 4), 0);
     assert_int_equal(seq, 6);
     sse__log_free(&log);
@@ -196,18 +149,18 @@ static void reads_a_big_event_alone(void **state)
 
     (void)state;
     sse__log_init(&log, 1000, 1u << 20, HOUR);
-    add_many(&log, 1, 10);
-    add_many(&log, 1, 200000);
-    add_many(&log, 2, 10);
+    log_fill_many(&log, 1, 10);
+    log_fill_many(&log, 1, 200000);
+    log_fill_many(&log, 2, 10);
     assert_int_equal(sse__log_size_at(&log, 2), 200000);
     assert_int_equal(sse__log_read(&log, &seq, 1000, spans, 4), 1);
     assert_int_equal(seq, 3);
-    assert_int_equal(bytes_of(spans, 1), 200000);
-    unpin(spans, 1);
+    assert_int_equal(log_bytes_of(spans, 1), 200000);
+    log_unpin(spans, 1);
     assert_int_equal(sse__log_read(&log, &seq, 0, spans, 4), 1);
     assert_int_equal(seq, 4);
-    assert_int_equal(bytes_of(spans, 1), 10);
-    unpin(spans, 1);
+    assert_int_equal(log_bytes_of(spans, 1), 10);
+    log_unpin(spans, 1);
     sse__log_free(&log);
 }
 
@@ -221,16 +174,16 @@ static void reads_across_segments(void **state)
 
     (void)state;
     sse__log_init(&log, 1000, 1u << 20, HOUR);
-    add_many(&log, 300, 1000); /* in more segments than one read takes */
+    log_fill_many(&log, 300, 1000); /* in more segments than one read takes */
     n = sse__log_read(&log, &seq, SIZE_MAX, spans, 4);
     assert_int_equal(n, 4);
     assert_ptr_not_equal(spans[0].seg, spans[1].seg);
-    unpin(spans, n);
-    bytes = bytes_of(spans, n);
+    log_unpin(spans, n);
+    bytes = log_bytes_of(spans, n);
     assert_int_equal(bytes, (seq - 1) * 1000);
     while ((n = sse__log_read(&log, &seq, SIZE_MAX, spans, 4)) > 0) {
-        bytes += bytes_of(spans, n);
-        unpin(spans, n);
+        bytes += log_bytes_of(spans, n);
+        log_unpin(spans, n);
     }
     assert_int_equal(bytes, 300000);
     assert_int_equal(seq, 301);
@@ -246,10 +199,10 @@ static void segments_grow(void **state)
 
     (void)state;
     sse__log_init(&log, 1u << 20, 1u << 30, HOUR);
-    add_many(&log, 1, 10);
+    log_fill_many(&log, 1, 10);
     first = log.tail->cap;
     assert_true(first <= 8192);
-    add_many(&log, 4000, 100);
+    log_fill_many(&log, 4000, 100);
     assert_true(log.tail->cap > first);
     assert_true(log.tail->cap <= 65536);
     sse__log_free(&log);
@@ -265,15 +218,15 @@ static void pins_outlive_the_log(void **state)
 
     (void)state;
     sse__log_init(&log, 10, 1u << 20, HOUR);
-    add_many(&log, 10, 1000);
+    log_fill_many(&log, 10, 1000);
     n = sse__log_read(&log, &seq, SIZE_MAX, spans, 4);
-    assert_int_equal(bytes_of(spans, n), sizeof(before));
-    copy_of(before, spans, n);
-    add_many(&log, 500, 1000); /* all of that is dropped, and more */
-    assert_copy(before, spans, n);
+    assert_int_equal(log_bytes_of(spans, n), sizeof(before));
+    log_copy_of(before, spans, n);
+    log_fill_many(&log, 500, 1000); /* all of that is dropped, and more */
+    log_assert_copy(before, spans, n);
     sse__log_free(&log);
-    assert_copy(before, spans, n);
-    unpin(spans, n);
+    log_assert_copy(before, spans, n);
+    log_unpin(spans, n);
 }
 
 /* ---- What an append would drop ---- */
@@ -290,7 +243,7 @@ static void foresees_drops(void **state)
         size_t   len = 1 + (random = random * 1664525 + 1013904223) % 400;
 
         first = sse__log_first_after(&log, 1, len);
-        add(&log, len, 0);
+        log_fill(&log, len, 0);
         sse__log_trim(&log);
         assert_int_equal(log.first_seq, first);
     }
@@ -356,7 +309,7 @@ static void prepend_some(sse__log *log, uint64_t count)
     sse__log_init(&older, 1000, 1u << 30, HOUR);
     sse__log_seek(&older, log->first_seq - count - 1, 0);
     while (older.next_seq < log->first_seq)
-        add(&older, len_of(older.next_seq), 0);
+        log_fill(&older, len_of(older.next_seq), 0);
     OK(sse__log_prepend(log, &older));
     sse__log_free(&older);
 }
@@ -374,17 +327,17 @@ static void survives_anything(void)
         random = random * 1664525 + 1013904223;
         if (h->count > 0) {
             check(h);
-            unpin(h->spans, h->count);
+            log_unpin(h->spans, h->count);
             h->count = 0;
         }
-        add(&log, len_of(log.next_seq), 0);
+        log_fill(&log, len_of(log.next_seq), 0);
         sse__log_trim(&log);
         hold(h, &log, random);
     }
     sse__log_free(&log);
     for (int i = 0; i < HELD; i++) {
         check(&ring[i]);
-        unpin(ring[i].spans, ring[i].count);
+        log_unpin(ring[i].spans, ring[i].count);
     }
 }
 
@@ -406,13 +359,13 @@ static void grows_at_both_ends(void **state)
             random = random * 1664525 + 1013904223;
             if (h->count > 0) {
                 check(h);
-                unpin(h->spans, h->count);
+                log_unpin(h->spans, h->count);
                 h->count = 0;
             }
             if (random >> 30 == 0)
                 prepend_some(&log, 1 + random % 30);
             else
-                add(&log, len_of(log.next_seq), 0);
+                log_fill(&log, len_of(log.next_seq), 0);
             if (random >> 28 == 15) {
                 log.max_events = 1 + random % 200;
                 sse__log_trim(&log);
@@ -422,7 +375,7 @@ static void grows_at_both_ends(void **state)
         sse__log_free(&log);
         for (int i = 0; i < HELD; i++) {
             check(&ring[i]);
-            unpin(ring[i].spans, ring[i].count);
+            log_unpin(ring[i].spans, ring[i].count);
         }
     }
 }
@@ -433,14 +386,14 @@ static void survives_anything_at_random(void **state)
     survives_anything();
 }
 
-/* A failed reserve changes nothing: add() makes it again. */
+/* A failed reserve changes nothing: log_fill() makes it again. */
 static void survives_want_of_memory(void)
 {
     sse__log log;
 
     sse__log_init(&log, 40, 1u << 20, HOUR);
-    add_many(&log, 50, 700);
-    add_many(&log, 1, 100000);
+    log_fill_many(&log, 50, 700);
+    log_fill_many(&log, 1, 100000);
     assert_int_equal(log.first_seq, 12);
     assert_int_equal(log.bytes, 39 * 700 + 100000);
     sse__log_free(&log);
@@ -452,7 +405,7 @@ static void reserves_for_batches(void)
     char     data[4] = "abcd";
 
     sse__log_init(&log, 1000, 1u << 20, HOUR);
-    add_many(&log, 3, 1000);
+    log_fill_many(&log, 3, 1000);
     OK(sse__log_reserve(&log, 500, 2000));
     for (uint32_t i = 0; i < 500; i++)
         sse__log_add(&log, data, sizeof(data), i, 0);
