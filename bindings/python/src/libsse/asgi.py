@@ -42,7 +42,12 @@ from ._asgi_base import (
     stream_headers,
     until_gone,
 )
-from ._event_source import EventSourceResponse
+from ._event_source import (
+    EventSourceResponse,
+    JSONServerSentEvent,
+    SendTimeoutError,
+    ServerSentEvent,
+)
 from ._events import Event, check_id
 from ._subscription import Subscription
 from .errors import Forbidden, SSEError, StreamEnded, StreamNotFound
@@ -50,7 +55,14 @@ from .errors import Forbidden, SSEError, StreamEnded, StreamNotFound
 if TYPE_CHECKING:
     from ._hub import Hub
 
-__all__ = ["Application", "EventSourceResponse", "StreamResponse"]
+__all__ = [
+    "Application",
+    "EventSourceResponse",
+    "JSONServerSentEvent",
+    "SendTimeoutError",
+    "ServerSentEvent",
+    "StreamResponse",
+]
 
 # Says who may: True or None lets it pass, False refuses it, and a str is the user's
 # name: streams of other users do not exist then.
