@@ -111,7 +111,8 @@ class Request:
 
     @property
     def cursor(self) -> str:
-        return self.headers.get("last-event-id") or self.query.get("last_event_id", "")
+        told = self.headers.get("last-event-id") or self.query.get("last_event_id", "")
+        return told.encode("utf-8", "replace").decode()  # what is no text is no cursor
 
     @property
     def poll(self) -> bool:
