@@ -262,7 +262,7 @@ class Application:
         request = request_of(scope)
         extra = raw_headers(self.api.cors(request))
         self.api.closing = self.hub.closing
-        route = self.api.route(request.method, request.path)
+        route = self.api.route(request.method, request.path, request.root)
         answer: Union[Answer, Follow]
         try:
             if isinstance(route, Answer):
