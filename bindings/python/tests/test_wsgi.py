@@ -19,6 +19,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 from libsse.wsgi import Application, respond
+from suite.api import JSON
 from suite.checks import assert_error
 from suite.sse_reader import Event, Parser, Retry
 from suite.wire import Connection, fetch
@@ -277,6 +278,23 @@ def test_django_says_where_it_does_not_work(hub: sync.Hub) -> None:
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     with pytest.raises(TypeError, match="libsse.asgi.Application"):
         django_respond(hub, ASGIRequest(scope, io.BytesIO()), "s")
+
+
+@pytest.mark.parametrize("prefix, at", [("/api/stream", "/x"), ("/x/y", "/x/y")])
+def test_mounted(hub: sync.Hub, prefix: str, at: str) -> None:
+    """Below a mount, or mounted where its prefix is."""
+    from werkzeug.exceptions import NotFound
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    app = DispatcherMiddleware(NotFound(), {at: Application(hub, prefix=prefix)})
+    where = at + prefix if at == "/x" else at
+    with serving(app) as url:
+        made = fetch(url, "POST", where, [JSON], b'{"streamId":"s"}')
+        assert made.status == 201 and made.get("location") == f"{where}/s"
+        assert fetch(url, "POST", f"{where}/s/fail", [JSON], b"").status == 200
+        assert [e.type for e in events_of(fetch(url, "GET", f"{where}/s").body)] == [
+            "failed"
+        ]
 
 
 # ---- Environments that no good server gives ----

@@ -87,10 +87,14 @@ def request_of(environ: Environ) -> Request:
     }
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
-    raw_path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    path = raw_path.encode("latin-1", "replace").decode("utf-8", "replace")
+    root = _text(environ.get("SCRIPT_NAME", ""))
+    path = root + _text(environ.get("PATH_INFO", ""))
     query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
-    return Request(environ["REQUEST_METHOD"], path, query, headers, b"")
+    return Request(environ["REQUEST_METHOD"], path, query, headers, b"", root)
+
+
+def _text(raw: str) -> str:
+    return raw.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def send_answer(
@@ -431,7 +435,7 @@ class Application:
         return answer
 
     def _answer(self, environ: Environ, request: Request) -> Union[Answer, Follow]:
-        call = self.api.route(request.method, request.path)
+        call = self.api.route(request.method, request.path, request.root)
         if isinstance(call, Answer):
             return call
         if self.authorize is not None and call.verb != "health":
