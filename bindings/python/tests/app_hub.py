@@ -3,11 +3,11 @@ stopped, one that ends. Configured by the environment, as workers import it."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 from fastapi import FastAPI, Request
 
 from libsse import Hub
@@ -28,8 +28,8 @@ async def tokens(count: int) -> AsyncIterator[str]:
     try:
         for n in range(count):
             yield f"token {n}"
-            await asyncio.sleep(0.01)
-    except asyncio.CancelledError:
+            await anyio.sleep(0.01)
+    except anyio.get_cancelled_exc_class():
         note("cancelled")
         raise
     finally:

@@ -13,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[2] / "tests"))
 pytest.register_assert_rewrite("suite")
 
+import helpers  # noqa: E402
 from suite.fixtures import *  # noqa: E402, F403
 from suite.fixtures import Serve  # noqa: E402
 from suite.server import Server  # noqa: E402
@@ -27,6 +28,7 @@ FACTS = {
     "uvicorn": ["TestSubscribe::test_http_1_0", "TestMethods::test_head_of_a_stream"],
     "uvicorn-h11": ["TestConnection::test_forms_of_a_target[GET http"],
     "hypercorn": ["TestConnection::test_forms_of_a_target[GET http"],
+    "hypercorn-trio": ["TestConnection::test_forms_of_a_target[GET http"],
     "gunicorn": ["TestSubscribe::test_http_1_0", "TestMethods::test_head_of_a_stream"],
     "granian": [
         "TestConnection::test_a_client_that_sends_no_more",
@@ -46,6 +48,12 @@ def pytest_collection_modifyitems(
     for item in items:
         if any(f"test_suite.py::{fact}" in item.nodeid for fact in facts):
             item.add_marker(pytest.mark.xfail(reason="the server's own", strict=True))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a test in each of the two."""
+    monkeypatch.setattr(helpers, "backend", request.param)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 from suite.api import Api
 from test_servers import COMMANDS, Server
@@ -36,11 +37,11 @@ def read_sync(client: Client) -> list[Event]:
     return list(client)
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", "asyncio", "trio"])
 def read(request: pytest.FixtureRequest) -> Any:
     if request.param == "sync":
         return read_sync
-    return lambda client: asyncio.run(read_async(client))
+    return lambda client: anyio.run(read_async, client, backend=request.param)
 
 
 def test_whole(server: Server, read: Any) -> None:

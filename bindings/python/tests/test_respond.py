@@ -190,8 +190,8 @@ def test_a_server_that_ends_begins_nothing_new_and_finishes_what_runs() -> None:
         assert late.ask("GET", "/nothing?transport=poll").status == 200
         reader.request("GET", "/s")
         head = reader.read_head()
-        ((loop, _),) = hub._doors._doors.values()
-        loop.call_soon_threadsafe(hub.begin_shutdown)
+        (door,) = hub._doors._doors.values()
+        door.loop.call_threadsafe(hub.begin_shutdown)
         while not hub.closing:
             time.sleep(0.005)
         for id in ("new", "s"):

@@ -45,6 +45,9 @@ COMMANDS = {
         "--preload", "-b", "127.0.0.1:{port}",
     ],
     "hypercorn": [*PYTHON, "hypercorn", "app_hub:app", "-b", "127.0.0.1:{port}"],
+    "hypercorn trio": [
+        *PYTHON, "hypercorn", "app_hub:app", "-k", "trio", "-b", "127.0.0.1:{port}",
+    ],
     "granian": [
         *PYTHON, "granian", "--interface", "asgi", "app_hub:app", "--port", "{port}",
     ],

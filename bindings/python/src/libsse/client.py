@@ -3,7 +3,6 @@ the connection is lost, delivers no event twice, and tells what is missing."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import os
@@ -24,7 +23,7 @@ from typing import (
     cast,
 )
 
-from . import _core
+from . import _core, _loop
 from ._events import Event, check_text
 from ._options import NEVER
 from .errors import SSEError, TimedOut
@@ -160,27 +159,27 @@ class News:
         return str(self._core["data"])
 
 
-_loop: Optional[_core.Loop] = None
-_loop_lock = threading.Lock()
+_network: Optional[_core.Loop] = None
+_network_lock = threading.Lock()
 
 
-def _shared_loop() -> _core.Loop:
+def _shared_network() -> _core.Loop:
     """One thread serves the network of all clients."""
-    global _loop
-    with _loop_lock:
-        if _loop is None:
-            loop = _core.sse_loop_new()
-            _core.sse_loop_start(loop)
-            _loop = loop
-        return _loop
+    global _network
+    with _network_lock:
+        if _network is None:
+            network = _core.sse_loop_new()
+            _core.sse_loop_start(network)
+            _network = network
+        return _network
 
 
-def _forget_loop() -> None:
-    global _loop, _loop_lock
-    _loop, _loop_lock = None, threading.Lock()
+def _forget_network() -> None:
+    global _network, _network_lock
+    _network, _network_lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_loop)
+os.register_at_fork(after_in_child=_forget_network)
 
 
 class Client:
@@ -220,7 +219,7 @@ class Client:
             _ACK * ack + _COMMENTS * comments + _POLL * poll + _INSECURE * insecure
         ) | (_ASK_TOKEN if callable(token) else 0)
         self.url: str = check_text("url", url)
-        self._core = _core.sse_client_new(_shared_loop(), url, numbers)
+        self._core = _core.sse_client_new(_shared_network(), url, numbers)
         self._token: Optional[TokenHook] = token if callable(token) else None
         self._turn = threading.Lock()
         self._started = False
@@ -332,15 +331,11 @@ class Client:
         nobody takes."""
         if self._waiting:
             raise RuntimeError("another task reads from this client")
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
         self._waiting = True
-        loop.add_reader(self._fd, _set, ready)
         try:
-            await ready
+            await _loop.here().readable(self._fd)
         finally:
             self._waiting = False
-            loop.remove_reader(self._fd)
 
     def _event_or_raise(self, news: News) -> Optional[Event]:
         if news.kind == "end" and news.cause not in _ORDERLY:
@@ -397,11 +392,6 @@ class Client:
         """Where it stands, for `state` of a later one: behind the last event that
         has been dealt with, which asking for the next one says."""
         return _core.sse_client_export(self._core)
-
-
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
 
 
 def _setting(name: str) -> int:
