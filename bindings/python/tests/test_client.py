@@ -120,6 +120,30 @@ def test_close_while_a_thread_waits(server: Server) -> None:
     assert done and done[0] >= 1
 
 
+def test_one_client_in_threads_and_in_a_loop(server: Server) -> None:
+    """Each event reaches one of them; all of them end."""
+    client = Client(f"{server.base_url}/chat/shared?count=300", method="POST")
+    got: list[str] = []
+
+    async def main() -> None:
+        async for event in client:
+            got.append(event.data)
+
+    def loop() -> None:
+        asyncio.run(main())
+
+    def plain() -> None:
+        got.extend(event.data for event in client)
+
+    threads = [threading.Thread(target=t) for t in (loop, plain, plain)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(got) == sorted([*(f"token {n}" for n in range(300)), "{}"])
+
+
 def test_many_in_one_loop(server: Server) -> None:
     events = produce(server, "many")
 

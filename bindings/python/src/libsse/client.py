@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import select
+import sys
 import threading
 from typing import (
     TYPE_CHECKING,
@@ -278,14 +279,12 @@ class Client:
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         while True:
-            with self._turn:
-                core = self._take()
-                while core is not None and not core:
-                    poll.poll()  # Python's own: a signal's handler runs
-                    core = self._take()
+            core = self._take()
             if core is None:
                 return
-            if core["kind"] != _TOKEN:
+            if not core:
+                poll.poll()  # Python's own: a signal's handler runs
+            elif core["kind"] != _TOKEN:
                 yield News(core)
             elif self._token is not None:
                 token = self._token(core["status"])
@@ -311,20 +310,23 @@ class Client:
 
     def _take(self) -> Optional[Dict[str, Any]]:
         """The next piece of news, {} when there is none yet, None behind the last."""
-        if self._ended:
-            return None
-        if not self._started:
-            self._started = True
-            _core.sse_client_start(self._core)
-        try:
-            core = _core.sse_client_next(self._core, 0)
-        except TimedOut:
-            return {}
-        if core is None or core["kind"] == _END:
-            self._ended = True
-        elif core["kind"] == _ERROR:
-            self._refusal = core["data"]
-        return core
+        with self._turn:  # what C gives is good until another takes
+            if self._ended:
+                return None
+            if not self._started:
+                self._started = True
+                _core.sse_client_start(self._core)
+            try:
+                core = _core.sse_client_next(self._core, 0)
+            except TimedOut:
+                return {}
+            if core is None or core["kind"] == _END:
+                self._ended = True
+                # From now on it is readable, for whoever else waits.
+                os.write(self._fd, (1).to_bytes(8, sys.byteorder))
+            elif core["kind"] == _ERROR:
+                self._refusal = core["data"]
+            return core
 
     async def _readable(self) -> None:
         """It is watched only while it is waited for: it stays readable as long as
@@ -346,7 +348,8 @@ class Client:
 
     def header(self, name: str) -> str:
         """A header of the last answer; "" where there is none."""
-        return _core.sse_client_header(self._core, check_text("name", name))
+        with self._turn:
+            return _core.sse_client_header(self._core, check_text("name", name))
 
     def set_header(self, name: str, value: str) -> None:
         """Of the requests from the next attempt on."""
