@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 
-from libsse import Hub
+from libsse import Hub, encode
 
 hub = Hub(os.environ.get("APP_STORE", "memory:"), heartbeat_ms=1000)
 app = FastAPI(lifespan=hub.lifespan)
@@ -49,6 +49,13 @@ async def chat(id: str, request: Request, count: int = 1 << 30) -> Any:
 @app.get("/chat/{id}")
 async def resume(id: str, request: Request) -> Any:
     return hub.respond(request, id)
+
+
+@app.post("/echo")
+async def echo(request: Request) -> Response:
+    kind = request.headers.get("content-type")
+    told = encode(f"{kind} {await request.body()!r}")
+    return Response(told, media_type="text/event-stream")
 
 
 @app.post("/chat/{id}/stop")

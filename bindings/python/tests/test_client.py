@@ -13,7 +13,9 @@ import pytest
 from suite.api import Api
 from test_servers import COMMANDS, Server
 
+import libsse
 from libsse import Client, ClientError, Event
+from libsse._events import text_of
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,40 @@ def test_many_in_one_loop(server: Server) -> None:
         assert all(transcript == events for transcript in transcripts)
 
     asyncio.run(main())
+
+
+def test_end_types(server: Server, read: Any) -> None:
+    events = produce(server, "ends")
+    url = f"{server.base_url}/chat/ends"
+    assert read(Client(url, end_types=["other", "message"])) == events[:1]
+    assert read(Client(url, end_types=["completed"])) == events
+
+
+@pytest.mark.parametrize("body", ["text", b"bytes", {"a": [1, None]}])
+def test_body(server: Server, read: Any, body: Any) -> None:
+    client = Client(f"{server.base_url}/echo", body=body, profile="finite")
+    (event,) = read(client)
+    sent = body if isinstance(body, bytes) else text_of(body).encode()
+    kind = "application/json" if isinstance(body, dict) else None
+    assert event.data == f"{kind} {sent!r}"
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ({"url": "nonsense"}, "the url must be an http or https URL"),
+        ({"method": "G T"}, "method cannot be 'G T'"),
+        ({"headers": {"a": "b\nc"}}, "a: 'b\\nc' cannot be sent as a header"),
+        ({"end_types": ["a\nb"]}, "'a\nb' is no type of an event"),
+        ({"token": "a\nb"}, "the token must be of characters"),
+        ({"state": b"nonsense"}, "the state is damaged"),
+        ({"settings": {"proxy": "x\ny"}}, "proxy cannot be"),
+    ],
+)
+def test_bad_arguments(arguments: Any, sentence: str) -> None:
+    with pytest.raises(libsse.InvalidArgument) as raised:
+        Client(**{"url": "http://127.0.0.1:1", **arguments})
+    assert str(raised.value).startswith(sentence.replace("\n", "\\n"))
 
 
 def test_token_hook(server: Server) -> None:

@@ -245,8 +245,9 @@ class Application:
         if scope["type"] == "lifespan":
             await _lifespan(self.hub, receive, send)
             return
-        if scope["type"] != "http":
-            raise RuntimeError(f"there is no {scope['type']} here")
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # which servers answer with 403
+            return
         request = request_of(scope)
         extra = raw_headers(self.api.cors(request))
         self.api.closing = self.hub.closing

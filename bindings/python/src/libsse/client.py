@@ -25,9 +25,9 @@ from typing import (
 )
 
 from . import _core, _loop
-from ._events import Event, check_text
+from ._events import Event, check_text, text_of
 from ._options import NEVER
-from .errors import SSEError, TimedOut
+from .errors import SSEError, TimedOut, saying
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, TypedDict, Unpack
@@ -220,32 +220,38 @@ class Client:
             _ACK * ack + _COMMENTS * comments + _POLL * poll + _INSECURE * insecure
         ) | (_ASK_TOKEN if callable(token) else 0)
         self.url: str = check_text("url", url)
-        self._core = _core.sse_client_new(_shared_network(), url, numbers)
+        with saying("the url must be an http or https URL of at most 8 KiB"):
+            self._core = _core.sse_client_new(_shared_network(), url, numbers)
         self._token: Optional[TokenHook] = token if callable(token) else None
         self._turn = threading.Lock()
         self._started = False
         self._ended = False
         self._waiting = False
         self._refusal = ""  # the body of the last one
+        given: Dict[str, Union[str, bytes]]
         given = {"method": method, "last_event_id": last_event_id, **(settings or {})}
         if body is not None:
-            given["body"] = body if isinstance(body, str) else json.dumps(body)
+            given["body"] = text_of(body)
             given["method"] = method or "POST"
         for name, value in given.items():
             if value:
-                _core.sse_client_set(
-                    self._core, _setting(name), check_text(name, value)
-                )
+                number = _setting(name)
+                with saying(f"{name} cannot be {value!r}"):
+                    if name != "body":
+                        check_text(name, value)
+                    _core.sse_client_set(self._core, number, value)
+        if body is not None and not isinstance(body, (str, bytes)):
+            self.set_header("Content-Type", "application/json")
         for name, value in (headers or {}).items():
-            _core.sse_client_set_header(
-                self._core, check_text("header", name), check_text(name, value)
-            )
+            self.set_header(name, value)
         for type in end_types or ():
-            _core.sse_client_add_end_type(self._core, check_text("end type", type))
+            with saying(f"{type!r} is no type of an event"):
+                _core.sse_client_add_end_type(self._core, check_text("type", type))
         if isinstance(token, str):
-            _core.sse_client_set_token(self._core, token, 0)
+            self.set_token(token)
         if state is not None:
-            _core.sse_client_import(self._core, state)
+            with saying("the state is damaged, or belongs to another URL"):
+                _core.sse_client_import(self._core, state)
         self._fd = _core.sse_client_fd(self._core)
 
     # ---- Iterating ----
@@ -353,16 +359,18 @@ class Client:
 
     def set_header(self, name: str, value: str) -> None:
         """Of the requests from the next attempt on."""
-        _core.sse_client_set_header(
-            self._core, check_text("name", name), check_text("value", value)
-        )
+        check_text("a header's name", name)
+        check_text(f"the header {name}", value)
+        with saying(f"{name}: {value!r} cannot be sent as a header"):
+            _core.sse_client_set_header(self._core, name, value)
 
     def set_token(self, token: Token, lifetime_ms: int = 0) -> None:
         """A new bearer token; on an open stream, a connection with it is opened
         before the other one is dropped."""
         if token is None:
             _core.sse_client_no_token(self._core)
-        else:
+            return
+        with saying("the token must be of characters that a header may hold"):
             _core.sse_client_set_token(
                 self._core, check_text("token", token), lifetime_ms
             )
