@@ -240,8 +240,6 @@ class Client:
                     if name != "body":
                         check_text(name, value)
                     _core.sse_client_set(self._core, number, value)
-        if body is not None and not isinstance(body, (str, bytes)):
-            self.set_header("Content-Type", "application/json")
         for name, value in (headers or {}).items():
             self.set_header(name, value)
         for type in end_types or ():
