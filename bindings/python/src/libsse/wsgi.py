@@ -39,7 +39,7 @@ Environ = Dict[str, Any]
 StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-log = logging.getLogger("libsse")
+log: logging.Logger = logging.getLogger("libsse")
 
 POLL_S = 25.0
 
