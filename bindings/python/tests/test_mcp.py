@@ -7,14 +7,18 @@ import contextlib
 import http.client
 import json
 import logging
+import shutil
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
 
 import pytest
 from helpers import WAIT_S, serving
-from test_redis import url  # noqa: F401
+from test_redis import redis, url  # noqa: F401
+from test_servers import PYTHON, Server
 
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
@@ -89,13 +93,12 @@ def application(hub: Hub, gate: Gate) -> Any:
             yield state
 
     app.router.lifespan_context = lifespan
-    return store.wrap(app)
+    return app
 
 
 def elsewhere(hub: Hub, session: str) -> Any:
     """Another worker, which has taken a session over."""
-    store = EventStore(hub, session=session)
-    transport = StreamableHTTPServerTransport(session, event_store=store)
+    transport = StreamableHTTPServerTransport(session, event_store=EventStore(hub))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
@@ -141,9 +144,10 @@ class Reply:
 class Peer:
     """A client by hand, which cuts its connections where a test wants it."""
 
-    def __init__(self, address: str, session: str = "") -> None:
+    def __init__(self, address: str, session: str = "", token: str = "") -> None:
         self.address = address
         self.session = session
+        self.token = token
         if not session:
             self._initialize()
 
@@ -157,6 +161,8 @@ class Peer:
             headers["Mcp-Session-Id"] = self.session
         if cursor:
             headers["Last-Event-ID"] = cursor
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
         return Reply(self.address, method, headers, body)
 
     def _initialize(self) -> None:
@@ -417,9 +423,167 @@ def test_what_cannot_be_stored_has_no_id(caplog: pytest.LogCaptureFixture) -> No
     assert len(caplog.records) == 2
 
 
-def test_a_store_that_is_not_wrapped_refuses() -> None:
+@pytest.mark.parametrize("session", [None, "s"])
+def test_a_store_that_cannot_know_the_session_refuses(session: Any) -> None:
+    """Rather than to mix what is of several."""
+
+    class Transport(StreamableHTTPServerTransport):
+        async def store(self, store: EventStore) -> str:
+            return await store.store_event("1", progress(1))
+
     async def test(hub: Hub) -> None:
-        with pytest.raises(RuntimeError, match="wrap"):
-            await EventStore(hub).store_event("1", progress(1))
+        store = EventStore(hub)
+        with pytest.raises(RuntimeError, match="session="):
+            await store.store_event("1", progress(1))
+        transport = Transport(session)
+        if session is not None:
+            assert (await transport.store(store)).startswith("1-")
+        else:
+            with pytest.raises(RuntimeError, match="session="):
+                await transport.store(store)
 
     run(test)
+
+
+def test_an_answer_that_is_too_large_to_be_kept() -> None:
+    """Who resumes is told so; it would wait for ever."""
+
+    async def test(hub: Hub) -> None:
+        store = EventStore(hub, session="s")
+        prime = await store.store_event("1", None)
+        large = {"jsonrpc": "2.0", "id": 1, "result": {"text": "x" * 2000}}
+        await store.store_event("1", messages.validate_python(large))
+        ((_, message),) = await replay(store, prime)
+        body = getattr(message, "root", message)
+        assert body.id == 1 and "too large" in body.error.message
+
+    run(test, max_event_bytes=1000)
+
+
+# ---- Several workers ----
+
+
+class Switch:
+    """A TCP proxy in front of the workers, as a load balancer that changes its mind."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port  # where the next connections go
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.port))
+                self._open += [near, far]
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def cut(self, port: int) -> None:
+        self.port = port
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut(0)
+
+
+@pytest.fixture
+def workers(
+    url: str,  # noqa: F811
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Iterator[list[Server]]:
+    """Two processes on one Redis; the gate of their tool is a file."""
+    environment = {"APP_STORE": url, "APP_GATE": str(tmp_path / "gate")}
+    environment["APP_AUTH"] = getattr(request, "param", "")
+    command = [*PYTHON, "uvicorn", "app_mcp:app", "--port", "{port}"]
+    started: list[Server] = []
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            server = Server(name, command, tmp_path / name, "/mcp", **environment)
+            started.append(server)
+        yield started
+    finally:
+        for server in started:
+            server.kill()
+
+
+def test_two_workers(workers: list[Server], tmp_path: Path) -> None:
+    """Begun on one, cut, and resumed on the other, which has no such session."""
+    peer = Peer(workers[0].base_url)
+    reply = peer.count()
+    first = take(reply, 2)
+    reply.cut()
+    other = Peer(workers[1].base_url, peer.session)
+    again = other.ask("GET", cursor=first[1][0])
+    assert again.response.headers["Mcp-Session-Id"] == peer.session
+    assert steps(take(again, 2)) == [1, 2]
+    (tmp_path / "gate").touch()
+    assert steps(again) == [3, 4, 5, "counted"]
+    assert steps(other.ask("GET", cursor=first[0][0])) == [0, 1, 2, 3, 4, 5, "counted"]
+    ended = other.ask("GET", cursor=list(other.ask("GET", cursor=first[0][0]))[-1][0])
+    assert (ended.response.status, list(ended)) == (200, [])
+
+    stranger = Peer(workers[1].base_url, "0" * 32)
+    assert stranger.ask("GET", cursor=first[1][0]).response.status in (400, 404)
+    assert other.ask("GET", cursor="1@nothing").response.status in (400, 404)
+    assert other.ask("GET").response.status in (400, 404)
+
+
+def test_the_client_of_the_sdk_changes_the_worker(
+    workers: list[Server], tmp_path: Path
+) -> None:
+    """It knows of nothing but a connection that was lost."""
+    switch = Switch(workers[0].port)
+    seen: list[float] = []
+
+    async def progress(now: float, *_: Any) -> None:
+        seen.append(now)
+        if now == 2:
+            switch.cut(workers[1].port)
+        elif now == 0:
+            asyncio.get_running_loop().call_later(0.5, (tmp_path / "gate").touch)
+
+    async def main() -> Any:
+        async with streamable_http_client(f"{switch.address}/mcp") as streams:
+            async with ClientSession(streams[0], streams[1]) as session:
+                await session.initialize()
+                await session.list_tools()  # which it would ask for behind the call
+                return await session.call_tool("count", {}, progress_callback=progress)
+
+    try:
+        result = asyncio.run(asyncio.wait_for(main(), WAIT_S))
+    finally:
+        switch.close()
+    assert result.content[0].text == "counted"
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("workers", ["yes"], indirect=True)
+def test_two_workers_ask_for_the_same_user(
+    workers: list[Server], tmp_path: Path
+) -> None:
+    """Who knows session and event is not yet who the session is of."""
+    (tmp_path / "gate").touch()
+    peer = Peer(workers[0].base_url, token="u1")
+    whole = list(peer.count())
+    for worker in workers:
+        own = Peer(worker.base_url, peer.session, token="u1")
+        assert list(own.ask("GET", cursor=whole[0][0])) == whole[1:]
+        thief = Peer(worker.base_url, peer.session, token="u2")
+        assert thief.ask("GET", cursor=whole[0][0]).response.status in (400, 404)
+        nobody = Peer(worker.base_url, peer.session)
+        assert nobody.ask("GET", cursor=whole[0][0]).response.status == 401

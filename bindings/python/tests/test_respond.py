@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from helpers import serving
-from libsse.asgi import Application, EventSourceResponse
+from libsse.asgi import Application
 from libsse.fastapi import router
 from libsse.prometheus import HubCollector
 from prometheus_client import CollectorRegistry, generate_latest
@@ -24,7 +24,7 @@ from suite.sse_reader import Parser, Retry
 from suite.wire import Connection, Response, fetch
 
 import libsse
-from libsse import Event, Hub
+from libsse import Hub
 
 
 def events_of(response: Response) -> list[Received]:
@@ -277,76 +277,6 @@ class TestAuthorize:
         )
 
 
-class TestEventSourceResponse:
-    @pytest.fixture
-    def app(self) -> FastAPI:
-        return FastAPI()
-
-    def body(self, app: FastAPI) -> bytes:
-        with serving(app) as url:
-            response = fetch(url, "GET", "/")
-            assert response.status == 200
-            assert response.get("content-type") == "text/event-stream"
-            return response.body
-
-    def test_items(self, app: FastAPI) -> None:
-        async def items() -> AsyncIterator[Any]:
-            yield "text\nof two lines"
-            yield {"data": "x", "event": "t", "id": 7, "retry": 5}
-            yield {"comment": "hello"}
-            yield {"answer": 42}
-            yield Event([1], "list", "8")
-            yield b"data: raw\n\n"
-
-        @app.get("/")
-        async def route() -> Any:
-            return EventSourceResponse(items())
-
-        assert self.body(app) == (
-            b"data: text\ndata: of two lines\n\n"
-            b"retry: 5\n\nid: 7\nevent: t\ndata: x\n\n"
-            b": hello\n\n"
-            b'data: {"answer":42}\n\n'
-            b"id: 8\nevent: list\ndata: [1]\n\n"
-            b"data: raw\n\n"
-        )
-
-    def test_a_plain_generator_and_pings(self, app: FastAPI) -> None:
-        def items() -> Iterator[str]:
-            yield "a"
-            time.sleep(0.2)
-            yield "b"
-
-        @app.get("/")
-        async def route() -> Any:
-            return EventSourceResponse(items(), ping=0.02)
-
-        body = self.body(app)
-        assert body.startswith(b"data: a\n\n: ping\n\n: ping\n\n")
-        assert body.endswith(b": ping\n\ndata: b\n\n")
-
-    def test_finally_runs_when_the_reader_goes_away(self, app: FastAPI) -> None:
-        ended = threading.Event()
-
-        async def items() -> AsyncIterator[str]:
-            try:
-                yield "a"
-                await asyncio.sleep(600)
-            finally:
-                ended.set()
-
-        @app.get("/")
-        async def route() -> Any:
-            return EventSourceResponse(items())
-
-        with serving(app) as url:
-            with Connection(url) as connection:
-                connection.request("GET", "/")
-                head = connection.read_head()
-                next(connection.read_body(head))
-            assert ended.wait(30)
-
-
 def test_plain_asgi() -> None:
     """No framework at all: the hub's own application, with its own lifespan."""
     with serving(Application(Hub(), prefix="/streams"), lifespan="on") as url:
@@ -364,43 +294,3 @@ def test_prometheus() -> None:
     hub.sync.create().send("x")
     text = generate_latest(registry).decode()
     assert "\nsse_events_in_total 1.0\n" in text
-
-
-def test_flask() -> None:
-    """A WSGI application, behind a server that runs each request in a thread."""
-    from wsgiref.simple_server import WSGIRequestHandler, make_server
-
-    from flask import Flask, request
-    from flask import Response as FlaskResponse
-    from libsse.wsgi import respond
-
-    hub = Hub()
-    app = Flask("test")
-
-    def words() -> Iterator[str]:
-        yield from ("a", "b", "c")
-
-    @app.route("/chat/<id>", methods=["GET", "POST"])
-    def chat(id: str) -> Any:
-        answer = respond(hub.sync, id, words if request.method == "POST" else None)
-        return FlaskResponse.from_app(answer, request.environ)
-
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            whole = events_of(fetch(url, "POST", "/chat/a"))
-            assert [e.data for e in whole] == ["a", "b", "c", "{}"]
-            rest = fetch(url, "GET", "/chat/a", [("Last-Event-ID", "2")])
-            assert events_of(rest) == whole[2:]
-            assert_error(fetch(url, "GET", "/chat/b"), 404, "not_found")
-            last = [("Last-Event-ID", whole[-1].id or "")]
-            assert fetch(url, "GET", "/chat/a", last).status == 204
-        finally:
-            server.shutdown()
-            thread.join()

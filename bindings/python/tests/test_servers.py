@@ -62,7 +62,12 @@ def free_port() -> int:
 
 class Server:
     def __init__(
-        self, name: str, command: list[str], folder: Path, **environment: str
+        self,
+        name: str,
+        command: list[str],
+        folder: Path,
+        ready: str = "/pid",
+        **environment: str,
     ) -> None:
         self.name = name
         self.port = free_port()
@@ -79,14 +84,15 @@ class Server:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._wait()
+        self._wait(ready)
 
-    def _wait(self) -> None:
+    def _wait(self, ready: str) -> None:
+        """Until it answers, whatever it answers."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 with Connection(self.base_url) as connection:
-                    if connection.ask("GET", "/pid").status == 200:
+                    if connection.ask("GET", ready).status != 503:
                         return
             except (OSError, AssertionError):
                 time.sleep(0.05)

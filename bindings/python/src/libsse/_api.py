@@ -44,7 +44,7 @@ TYPE_MAX = 255
 Headers = List[Tuple[str, str]]
 
 # Action, method, verb.
-_OF_STREAM = [
+OF_STREAM = [
     ("", "GET", "read"),
     ("", "DELETE", "remove"),
     ("events", "POST", "append"),
@@ -53,9 +53,10 @@ _OF_STREAM = [
     ("stop", "POST", "stop"),
     ("recover", "GET", "recover"),
 ]
-_OF_ALL = [("", "GET", "list"), ("", "POST", "create")]
+OF_ALL = [("", "GET", "list"), ("", "POST", "create")]
 _METRICS = [("", "GET", "metrics")]
 _HEALTH = [("", "GET", "health")]
+_BESIDE = ("/metrics", "/health")
 
 _REFUSED = {
     401: "denied",
@@ -97,10 +98,17 @@ class Request:
     """The parts of a request that the interface reads."""
 
     def __init__(
-        self, method: str, path: str, query: bytes, headers: Dict[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: Dict[str, str],
+        body: bytes,
+        root: str = "",
     ) -> None:
         self.method: str = method
         self.path: str = path
+        self.root: str = root  # the part of the path that is where it is mounted
         self.headers: Dict[str, str] = headers  # names in lower case
         self.body: bytes = body
         self.user: Optional[str] = None  # as the authorize hook has it
@@ -111,7 +119,8 @@ class Request:
 
     @property
     def cursor(self) -> str:
-        return self.headers.get("last-event-id") or self.query.get("last_event_id", "")
+        told = self.headers.get("last-event-id") or self.query.get("last_event_id", "")
+        return told.encode("utf-8", "replace").decode()  # what is no text is no cursor
 
     @property
     def poll(self) -> bool:
@@ -147,32 +156,39 @@ class Api:
 
     # ---- Routes ----
 
-    def route(self, method: str, path: str) -> Union[Call, Answer]:
-        """What a path names, or the answer to one that names nothing."""
+    def route(self, method: str, path: str, root: str = "") -> Union[Call, Answer]:
+        """What a path names, or the answer to one that names nothing. The prefix
+        stands below the root, or is it."""
+        inner = path[len(root.rstrip("/")) :] if path.startswith(root) else path
+        if inner in _BESIDE or self._is_below_prefix(inner):
+            path = inner
         if path == "/metrics":
             return self._dispatch(_METRICS, method, "", "")
         if path == "/health":
             return self._dispatch(_HEALTH, method, "", "")
-        if path != self.prefix and not path.startswith(self.prefix + "/"):
-            return self._nothing()
+        if not self._is_below_prefix(path):
+            return self.nothing()
         rest = path[len(self.prefix) + 1 :]
         if not rest:
-            return self._dispatch(_OF_ALL, method, "", "")
+            return self._dispatch(OF_ALL, method, "", "")
         id, slash, action = rest.partition("/")
         try:
             check_id(id)
         except BadStreamId as error:
             return self.refuse(error)
         if slash and not action:
-            return self._nothing()
-        return self._dispatch(_OF_STREAM, method, action, id)
+            return self.nothing()
+        return self._dispatch(OF_STREAM, method, action, id)
+
+    def _is_below_prefix(self, path: str) -> bool:
+        return path == self.prefix or path.startswith(self.prefix + "/")
 
     def _dispatch(
         self, routes: List[Tuple[str, str, str]], method: str, action: str, id: str
     ) -> Union[Call, Answer]:
         here = [(m, verb) for a, m, verb in routes if a == action]
         if not here:
-            return self._nothing()
+            return self.nothing()
         words: List[str] = []
         for known, _ in here:
             words += ["GET", "HEAD"] if known == "GET" else [known]
@@ -185,7 +201,7 @@ class Api:
         told = "This path does not take that method: see Allow."
         return self._error(405, "method_not_allowed", told, [("Allow", allow)])
 
-    def _nothing(self) -> Answer:
+    def nothing(self) -> Answer:
         return self._error(404, "not_found", "There is nothing at this path.")
 
     # ---- Errors ----
@@ -285,7 +301,7 @@ class Api:
             metadata=fields["metadata"],
             shared=self.hub.core.has_store,
         )
-        location = [("Location", f"{self.prefix}/{stream.id}")]
+        location = [("Location", f"{request.path.rstrip('/')}/{stream.id}")]
         return json_answer(201, _state(stream.id, "active"), location)
 
     def _check_replaceable(self, id: str, user: str) -> None:

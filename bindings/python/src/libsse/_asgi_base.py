@@ -79,8 +79,8 @@ def request_of(scope: Scope, body: bytes = b"") -> Request:
         name.decode("latin-1").lower(): value.decode("latin-1")
         for name, value in scope["headers"]
     }
-    path = scope["path"]
-    return Request(scope["method"], path, scope["query_string"], headers, body)
+    path, root = scope["path"], scope.get("root_path", "")
+    return Request(scope["method"], path, scope["query_string"], headers, body, root)
 
 
 async def send_answer(

@@ -1,179 +1,227 @@
-"""One generator for one reader, without a hub: what sse-starlette does."""
+"""One generator for one reader, without a hub: the response that sse-starlette has,
+with its parameters."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Mapping, Optional
+import json
+import re
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Union
 
-from ._asgi_base import (
-    BaseResponse,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    merge,
-    stream_headers,
-)
-from ._events import encode, encode_comment
+from ._asgi_base import BaseResponse, Message, Receive, Scope, Send, merge
+from ._asgi_base import stream_headers
+from ._events import Event, encode, text_of
+
+__all__ = [
+    "EventSourceResponse",
+    "JSONServerSentEvent",
+    "SendTimeoutError",
+    "ServerSentEvent",
+]
+
+SEPARATORS = ("\r\n", "\r", "\n")
+CLEANUP_S = 30.0
+
+
+class SendTimeoutError(TimeoutError):
+    """The reader took nothing for `send_timeout` seconds."""
+
+
+class ServerSentEvent:
+    """One event by its fields; those that are None are left out."""
+
+    DEFAULT_SEPARATOR: str = "\r\n"
+
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        event: Optional[str] = None,
+        id: Union[str, int, None] = None,
+        retry: Optional[int] = None,
+        comment: Optional[str] = None,
+        sep: Optional[str] = None,
+    ) -> None:
+        self.data: Any = data
+        self.event: Optional[str] = event
+        self.id: Union[str, int, None] = id
+        self.retry: Optional[int] = retry
+        self.comment: Optional[str] = comment
+        self._sep = self.DEFAULT_SEPARATOR if sep is None else sep
+
+    def encode(self) -> bytes:
+        """As it stands on the wire. Line ends within `event` and `id` are dropped, so
+        that they cannot become fields."""
+        lines: List[str] = []
+        if self.comment is not None:
+            lines += [f": {line}" for line in _lines(str(self.comment))]
+        if self.id is not None:
+            lines.append("id: " + _NOT_IN_A_LINE.sub("", str(self.id)))
+        if self.event is not None:
+            lines.append("event: " + _NOT_IN_A_LINE.sub("", str(self.event)))
+        if self.data is not None:
+            text = text_of(self.data)
+            text = text.decode() if isinstance(text, bytes) else text
+            lines += [f"data: {line}" for line in _lines(text)]
+        if self.retry is not None:
+            if not isinstance(self.retry, int):
+                raise TypeError("retry is a number of milliseconds, an int")
+            lines.append(f"retry: {self.retry}")
+        return self._sep.join([*lines, "", ""]).encode()
+
+
+class JSONServerSentEvent(ServerSentEvent):
+    """One event, whose data is always sent as JSON, text too."""
+
+    def __init__(self, data: Any = None, **fields: Any) -> None:
+        super().__init__(None if data is None else _json_text(data), **fields)
 
 
 class EventSourceResponse(BaseResponse):
-    """Sends what an async iterable gives, event by event, for one reader, without a
-    hub: nothing can be resumed. Items are Events, dicts with "data", "event", "id",
-    "retry" or "comment", or what `Stream.send` takes.
+    """Sends what an iterable gives, async or not, event by event to one reader,
+    without a hub: nothing can be resumed. A program that has imported this from
+    sse_starlette may import it from libsse.asgi.
 
-    `ping` seconds without an item bring a comment; `sep` and other parameters of
-    sse-starlette that the standard has no use for are not here."""
+    Items are text, dicts with "data", "event", "id", "retry" or "comment",
+    ServerSentEvents, Events, bytes as they stand on the wire, or anything that has
+    JSON. The iterable is closed in every case, so its `finally` runs: at its end, at
+    an error, when the reader is gone or takes nothing for `send_timeout` seconds,
+    and when the server ends. It has `cleanup_timeout` seconds for that."""
+
+    DEFAULT_PING_INTERVAL: float = 15
+    DEFAULT_SEPARATOR: str = "\r\n"
+    media_type = "text/event-stream"
 
     def __init__(
         self,
         content: Any,
         status_code: int = 200,
         headers: Optional[Mapping[str, str]] = None,
-        media_type: str = "text/event-stream",
+        media_type: Optional[str] = "text/event-stream",
         background: Any = None,
-        ping: Optional[float] = 15,
+        ping: Optional[float] = None,
+        sep: Optional[str] = None,
         ping_message_factory: Optional[Callable[[], Any]] = None,
-        data_sender_callable: Optional[Callable[[], Awaitable[None]]] = None,
+        data_sender_callable: Optional[Callable[[], Awaitable[Any]]] = None,
         send_timeout: Optional[float] = None,
         client_close_handler_callable: Optional[
-            Callable[[Message], Awaitable[None]]
+            Callable[[Message], Awaitable[Any]]
         ] = None,
+        shutdown_event: Any = None,
+        shutdown_grace_period: float = 0,
+        cleanup_timeout: Optional[float] = CLEANUP_S,
     ) -> None:
-        super().__init__((), status_code=status_code, headers=headers)
+        if not hasattr(content, "__aiter__") and not hasattr(content, "__iter__"):
+            told = "the content must be an iterable, async or not; is it to be called?"
+            raise TypeError(told)
+        if sep is not None and sep not in SEPARATORS:
+            raise ValueError(f"sep must be one of {', '.join(map(repr, SEPARATORS))}")
+        own = dict(headers or {})
+        if "content-type" not in {name.lower() for name in own}:
+            own["content-type"] = media_type or self.media_type
+        super().__init__((), status_code=status_code, headers=own)
         self.background: Any = background
-        self._content = content
-        self._media_type = media_type
-        self._ping_s = ping
-        self._ping_message = ping_message_factory
-        self._data_sender = data_sender_callable
-        self._send_timeout = send_timeout
-        self._on_close = client_close_handler_callable
+        self.body_iterator = content
+        self.sep: str = sep or self.DEFAULT_SEPARATOR
+        self.ping_interval: float = _seconds(
+            "ping", self.DEFAULT_PING_INTERVAL if ping is None else ping
+        )
+        self.ping_message_factory: Optional[Callable[[], Any]] = ping_message_factory
+        self.data_sender_callable: Optional[Callable[[], Awaitable[Any]]] = (
+            data_sender_callable
+        )
+        self.send_timeout: Optional[float] = send_timeout
+        self.client_close_handler_callable: Optional[
+            Callable[[Message], Awaitable[Any]]
+        ] = client_close_handler_callable
+        self.shutdown_event: Any = shutdown_event
+        self.shutdown_grace_period: float = _seconds(
+            "shutdown_grace_period", shutdown_grace_period
+        )
+        self.cleanup_timeout: Optional[float] = cleanup_timeout
+        if cleanup_timeout is not None:
+            _seconds("cleanup_timeout", cleanup_timeout)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = merge(stream_headers(scope, ""), self.raw_headers)
-        headers[0] = (b"content-type", self._media_type.encode())
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status_code,
-                "headers": headers,
-            }
-        )
-        work = asyncio.ensure_future(self._send_all(send))
-        gone = asyncio.ensure_future(self._watch(receive))
-        helpers = [gone]
-        if self._data_sender is not None:
-            helpers.append(asyncio.ensure_future(_forever(self._data_sender())))
-        try:
-            await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in [work, *helpers]:
-                task.cancel()
-            await asyncio.gather(work, *helpers, return_exceptions=True)
-        if not work.cancelled() and work.exception() is not None:
-            raise work.exception()  # type: ignore[misc]
+        from ._sending import Sending
+
+        if scope["type"] == "websocket":
+            send = _denying(send)
+        headers = merge(self.raw_headers, stream_headers(scope, ""))
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": headers,
+        }
+        await send(start)
+        if scope.get("method") == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await Sending(self, receive, send).run()
         if self.background is not None:
             await self.background()
 
-    async def _watch(self, receive: Receive) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                break
-        if self._on_close is not None:
-            await self._on_close(message)
+    def item(self, item: Any) -> bytes:
+        """One item as it stands on the wire."""
+        return item_bytes(item, self.sep)
 
-    async def _send_all(self, send: Send) -> None:
-        """Ends with the items, or when cancelled: their `finally` runs then."""
-        items = _async_iterator(self._content)
-        step = asyncio.ensure_future(items.__anext__())
-        try:
-            while True:
-                await asyncio.wait([step], timeout=self._ping_s)
-                if not step.done():
-                    await self._put(send, self._ping_bytes())
-                    continue
-                try:
-                    item = step.result()
-                except StopAsyncIteration:
-                    break
-                await self._put(send, item_bytes(item))
-                step = asyncio.ensure_future(items.__anext__())
-            await send({"type": "http.response.body", "body": b""})
-        except OSError:
-            pass  # the caller is gone
-        finally:
-            if not step.done():
-                step.cancel()
-                await asyncio.gather(step, return_exceptions=True)
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                await close()
-
-    async def _put(self, send: Send, data: bytes) -> None:
-        message = {"type": "http.response.body", "body": data, "more_body": True}
-        if self._send_timeout is None:
-            await send(message)
-        else:
-            await asyncio.wait_for(send(message), self._send_timeout)
-
-    def _ping_bytes(self) -> bytes:
-        if self._ping_message is None:
-            return b": ping\n\n"
-        return item_bytes(self._ping_message())
+    def ping(self) -> bytes:
+        if self.ping_message_factory is None:
+            return f": ping{self.sep}{self.sep}".encode()
+        return self.item(self.ping_message_factory())
 
 
-async def _forever(work: Awaitable[None]) -> None:
-    await work
-
-
-def _async_iterator(content: Any) -> Any:
-    if hasattr(content, "__aiter__"):
-        return content.__aiter__()
-    if not hasattr(content, "__iter__"):
-        raise TypeError("the content must be an iterable, async or not")
-    return _from_thread(iter(content))
-
-
-async def _from_thread(items: Any) -> AsyncIterator[Any]:
-    loop = asyncio.get_running_loop()
-    end = object()
-    while True:
-        item = await loop.run_in_executor(None, next, items, end)
-        if item is end:
-            return
-        yield item
-
-
-def item_bytes(item: Any) -> bytes:
-    """One item as it stands on the wire."""
-    if isinstance(item, bytes):
-        return item
-    if hasattr(item, "encode") and not isinstance(item, str):  # ServerSentEvent
+def item_bytes(item: Any, sep: str) -> bytes:
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return bytes(item)
+    if isinstance(item, dict) and item and item.keys() <= _FIELDS:
+        return ServerSentEvent(**{**item, "sep": sep}).encode()
+    if isinstance(item, (str, dict, Event)):
+        return encode(item).replace(b"\n", sep.encode())
+    if hasattr(item, "raw_data") and hasattr(item, "comment"):
+        return _of_fastapi(item, sep).encode()
+    if hasattr(item, "encode"):  # a ServerSentEvent, of whatever package
         return bytes(item.encode())
-    if isinstance(item, dict):
-        fields: Dict[str, Any] = item
-        if fields and fields.keys() <= _FIELDS:
-            return _dict_bytes(fields)
-    return encode(item)
+    return encode(item).replace(b"\n", sep.encode())
 
 
-_FIELDS = {"data", "event", "id", "retry", "comment"}
+_FIELDS = {"data", "event", "id", "retry", "comment", "sep"}
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_NOT_IN_A_LINE = re.compile(r"[\r\n\0]")
 
 
-def _dict_bytes(item: Dict[str, Any]) -> bytes:
-    out = b""
-    if item.get("comment") is not None:
-        out += encode_comment(str(item["comment"]))
-    if "data" in item or "event" in item or "id" in item:
-        id = item.get("id")
-        out += encode(
-            item.get("data", ""),
-            str(item.get("event") or ""),
-            "" if id is None else str(id),
-            retry_ms=item.get("retry"),
-        )
-    elif item.get("retry") is not None:
-        out += b"retry: %d\n\n" % item["retry"]
-    return out
+def _lines(text: str) -> List[str]:
+    return _LINE_END.split(text)
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _of_fastapi(item: Any, sep: str) -> ServerSentEvent:
+    """What `fastapi.sse` has: its data is JSON, its raw_data text."""
+    fields: Dict[str, Any] = {
+        name: getattr(item, name) for name in ("event", "id", "retry", "comment")
+    }
+    data = item.raw_data
+    if data is None and isinstance(item.data, str):
+        data = _json_text(item.data)
+    return ServerSentEvent(item.data if data is None else data, sep=sep, **fields)
+
+
+def _seconds(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds")
+    if value < 0:
+        raise ValueError(f"{name} must not be negative")
+    return value
+
+
+def _denying(send: Send) -> Send:
+    """A WebSocket's handshake that is answered with a response."""
+
+    async def denying(message: Message) -> None:
+        if message["type"].startswith("http.response."):
+            message = {**message, "type": "websocket." + message["type"]}
+        await send(message)
+
+    return denying

@@ -113,6 +113,7 @@ class Hub:
         self._core = HubCore(url, cast(Dict[str, Any], options))
         self.sync: sync.Hub = sync.Hub._of(self._core)
         self.expose_errors: bool = expose_errors
+        self._core.expose_errors = expose_errors
         self.drain_s: float = drain_s
         self.shutdown_s: float = shutdown_s
         self.closing: bool = False

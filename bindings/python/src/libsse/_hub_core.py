@@ -27,6 +27,7 @@ class HubCore:
             names = ", ".join(self._store_options)
             raise TypeError(f"{names}: options of a store, and there is none")
         self.closed: bool = False
+        self.expose_errors: bool = False
         self.waits: bool = self.has_store or self.options.get("slow_policy") == 2
         self._handle: Optional[_core.Hub] = None
         self._lock = threading.Lock()

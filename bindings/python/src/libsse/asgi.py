@@ -43,7 +43,12 @@ from ._asgi_base import (
     stream_headers,
     until_gone,
 )
-from ._event_source import EventSourceResponse
+from ._event_source import (
+    EventSourceResponse,
+    JSONServerSentEvent,
+    SendTimeoutError,
+    ServerSentEvent,
+)
 from ._events import Event, check_id
 from ._subscription import Subscription
 from .errors import Forbidden, SSEError, StreamEnded, StreamNotFound
@@ -51,7 +56,14 @@ from .errors import Forbidden, SSEError, StreamEnded, StreamNotFound
 if TYPE_CHECKING:
     from ._hub import Hub
 
-__all__ = ["Application", "EventSourceResponse", "StreamResponse"]
+__all__ = [
+    "Application",
+    "EventSourceResponse",
+    "JSONServerSentEvent",
+    "SendTimeoutError",
+    "ServerSentEvent",
+    "StreamResponse",
+]
 
 # Says who may: True or None lets it pass, False refuses it, and a str is the user's
 # name: streams of other users do not exist then.
@@ -251,7 +263,7 @@ class Application:
         request = request_of(scope)
         extra = raw_headers(self.api.cors(request))
         self.api.closing = self.hub.closing
-        route = self.api.route(request.method, request.path)
+        route = self.api.route(request.method, request.path, request.root)
         answer: Union[Answer, Follow]
         try:
             if isinstance(route, Answer):

@@ -199,10 +199,18 @@ class Subscription(Generic[T]):
 
 
 class Hub:
-    """Streams, their logs and their readers. One for each process, as a rule."""
+    """Streams, their logs and their readers. One for each process, as a rule.
+    `expose_errors`: what a producer raises is told to readers."""
 
-    def __init__(self, url: str = "memory:", **options: Unpack[HubOptions]) -> None:
+    def __init__(
+        self,
+        url: str = "memory:",
+        *,
+        expose_errors: bool = False,
+        **options: Unpack[HubOptions],
+    ) -> None:
         self.core: HubCore = HubCore(url, cast(Dict[str, Any], options))
+        self.core.expose_errors = expose_errors
 
     @classmethod
     def _of(cls, core: HubCore) -> Hub:

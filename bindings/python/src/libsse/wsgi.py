@@ -3,10 +3,19 @@ server for as long as it reads: have enough of them."""
 
 from __future__ import annotations
 
+import atexit
+import contextvars
+import inspect
+import json
 import logging
+import random
+import sys
 import threading
+import time
 from http import HTTPStatus
+from types import FrameType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -15,8 +24,10 @@ from typing import (
     List,
     Optional,
     Sequence,
+    Set,
     Tuple,
     Union,
+    cast,
 )
 
 from . import sync
@@ -30,8 +41,15 @@ from ._api import (
     event_json,
     json_answer,
 )
-from ._events import Event
+from ._events import Event, check_id
+from ._options import of_stream
+from ._producer import GONE, wants_stream
 from .errors import Forbidden, SSEError, StreamEnded, StreamExists, StreamNotFound
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import StreamOptions
 
 __all__ = ["Application", "respond"]
 
@@ -42,6 +60,23 @@ WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 log: logging.Logger = logging.getLogger("libsse")
 
 POLL_S = 25.0
+LOOK_S = 0.5  # between two looks whether the server ends, where nothing comes
+SHUTDOWN_S = 5.0  # what readers and producers have then
+RETRY_MS = (1000, 3000)  # so that not all come back at once
+
+Ends = Callable[[], bool]
+
+
+def server_ends(frame: Optional[FrameType]) -> Ends:
+    """What tells whether the server that has called wants to end. A worker of
+    Gunicorn knows it; WSGI itself has no word for it."""
+    while frame is not None:
+        owner: Any = frame.f_locals.get("self")
+        kind = type(owner)
+        if hasattr(kind, "init_process") and hasattr(kind, "handle_exit"):
+            return lambda: not owner.alive
+        frame = frame.f_back
+    return lambda: False
 
 
 def request_of(environ: Environ) -> Request:
@@ -52,10 +87,14 @@ def request_of(environ: Environ) -> Request:
     }
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
-    raw_path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    path = raw_path.encode("latin-1").decode("utf-8", "replace")
-    query = environ.get("QUERY_STRING", "").encode("latin-1")
-    return Request(environ["REQUEST_METHOD"], path, query, headers, b"")
+    root = _text(environ.get("SCRIPT_NAME", ""))
+    path = root + _text(environ.get("PATH_INFO", ""))
+    query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
+    return Request(environ["REQUEST_METHOD"], path, query, headers, b"", root)
+
+
+def _text(raw: str) -> str:
+    return raw.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def send_answer(
@@ -74,23 +113,52 @@ def send_answer(
 
 
 class _Body:
-    """The pieces of a stream; the server calls close() when the reader is gone."""
+    """The pieces of a stream; the server calls close() when the reader is gone. When
+    the server wants to end, this ends too, and is a complete response."""
 
-    def __init__(self, reader: sync.Subscription[bytes]) -> None:
+    def __init__(self, hub: sync.Hub, reader: sync.Subscription[bytes], ends: Ends):
         self._reader = reader
+        self._ends: Ends = lambda: hub.core.closed or ends()
+        self._deadline: Optional[float] = None
+        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._reader
+        return self
+
+    def __next__(self) -> bytes:
+        while True:
+            if self._deadline is None and self._ends():
+                self._deadline = time.monotonic() + SHUTDOWN_S
+            try:
+                piece = self._reader.next(LOOK_S)
+            except TimeoutError:
+                if self._deadline is not None:
+                    return self._last()
+                continue
+            if piece is None:
+                if self._reader.reason == "closed" and not self._closed:
+                    return self._last()  # by the hub
+                raise StopIteration
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                return piece + self._last()
+            return piece
+
+    def _last(self) -> bytes:
+        self.close()
+        return b"retry: %d\n\n" % random.randint(*RETRY_MS)
 
     def close(self) -> None:
+        self._closed = True
         self._reader.close()
 
 
 def send_stream(
+    hub: sync.Hub,
     reader: sync.Subscription[bytes],
     start: StartResponse,
     method: str,
-    extra: Sequence[Tuple[str, str]] = (),
+    extra: Sequence[Tuple[str, str]],
+    ends: Ends,
 ) -> Iterable[bytes]:
     headers = [
         ("Content-Type", "text/event-stream"),
@@ -103,36 +171,99 @@ def send_stream(
     if method == "HEAD":
         reader.close()
         return []
-    return _Body(reader)
+    return _Body(hub, reader, ends)
 
 
-def produce(hub: sync.Hub, stream: sync.Stream, producer: Callable[..., Any]) -> None:
-    """Runs a producer in a thread: a function of no argument that gives an iterable,
-    or one that is given the stream. A stop reaches it between two items."""
-    from ._producer import GONE, wants_stream
+class _Producer:
+    """A producer in a thread of its own, which does not keep the process alive."""
 
-    def work() -> None:
-        made: Any = None
+    running: Set[_Producer] = set()
+
+    def __init__(
+        self,
+        hub: sync.Hub,
+        stream: sync.Stream,
+        producer: Callable[..., Any],
+        ends: Ends,
+    ) -> None:
+        self._hub = hub
+        self._stream = stream
+        self._producer = producer
+        self._ends = ends
+        self.stopping: bool = False
+        self.thread: threading.Thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(self._run,),
+            name=f"libsse {stream.id}",
+            daemon=True,
+        )
+        self.running.add(self)
+        self.thread.start()
+
+    def _run(self) -> None:
+        stream = self._stream
         try:
-            made = producer(stream) if wants_stream(producer) else producer()
-            for item in made if made is not None else ():
-                stream.send(item)
-            stream.complete()
+            if self._work():
+                stream.complete()
+            else:
+                stream.cancel({"reason": "shutdown"})
         except GONE:
             log.debug("the stream %s has ended before its producer", stream.id)
-        except Exception:
-            log.exception("the producer of the stream %s failed", stream.id)
-            try:
-                told = {"error": "producer_failed", "message": "The producer failed."}
-                stream.fail(told)
-            except SSEError:
-                pass
+        except BaseException as error:
+            self._fail(error)
         finally:
-            close = getattr(made, "close", None)
+            self.running.discard(self)
+
+    def _work(self) -> bool:
+        """Whether it came to its end."""
+        wants = wants_stream(self._producer)
+        items = _checked(self._producer(self._stream) if wants else self._producer())
+        try:
+            for item in items:
+                if self.stopping or self._ends():
+                    return False
+                self._stream.send(item)
+        finally:
+            close = getattr(items, "close", None)
             if close is not None:
                 close()
+        return True
 
-    threading.Thread(target=work, name=f"libsse {stream.id}", daemon=True).start()
+    def _fail(self, error: BaseException) -> None:
+        stream = self._stream
+        log.error("the producer of the stream %s failed", stream.id, exc_info=error)
+        message = str(error) if self._hub.core.expose_errors else ""
+        told = {
+            "error": "producer_failed",
+            "message": message or "The producer failed.",
+        }
+        try:
+            stream.fail(told)
+        except SSEError:
+            pass
+
+
+def _checked(made: Any) -> Iterable[Any]:
+    if made is None:  # it was given the stream, and has sent all
+        return ()
+    if hasattr(made, "__next__") or isinstance(made, (list, tuple)):
+        items: Iterable[Any] = made
+        return items
+    if inspect.iscoroutine(made):
+        made.close()
+    told = f"a producer gives a generator or a list here, not {type(made).__name__}"
+    raise TypeError(told)
+
+
+@atexit.register
+def _stop_producers() -> None:
+    """Their streams end, as far as they come to a next item in time."""
+    producers = list(_Producer.running)
+    for producer in producers:
+        producer.stopping = True
+    deadline = time.monotonic() + SHUTDOWN_S
+    for producer in producers:
+        producer.thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def respond(
@@ -143,12 +274,25 @@ def respond(
     user_id: str = "",
     stream_type: str = "",
     metadata: Any = None,
+    headers: Optional[Dict[str, str]] = None,
+    **options: Unpack[StreamOptions],
 ) -> WSGIApp:
     """A WSGI application that answers with a stream, from the cursor that the
-    request carries. In Flask, `return respond(...)` will not do: a view gives
-    `Response.from_app(respond(...), request.environ)`."""
+    request carries. With a producer, the stream is created if there is none: a
+    function that gives a generator or a list, which is run in a thread of its own,
+    where a stop and the server's end reach it between two items; or one that is
+    given the stream, and sends by itself.
 
-    def ensure() -> None:
+    A Flask view returns `Response.from_app(respond(...), request.environ)`; for
+    Django there is libsse.django."""
+    check_id(stream_id)
+    of_stream(cast(Dict[str, Any], options))
+    if producer is not None and not callable(producer):
+        raise TypeError(
+            "a producer is a function: it is called once, and only if the stream is new"
+        )
+
+    def ensure(ends: Ends) -> None:
         try:
             stream = hub.open(stream_id)
         except StreamNotFound:
@@ -160,8 +304,9 @@ def respond(
                     user_id=user_id,
                     stream_type=stream_type,
                     metadata=metadata,
+                    **options,
                 )
-                produce(hub, stream, producer)
+                _Producer(hub, stream, producer, ends)
             except StreamExists:
                 stream = hub.open(stream_id)
         if user_id and stream.info().user_id not in ("", user_id):
@@ -169,14 +314,16 @@ def respond(
 
     def app(environ: Environ, start: StartResponse) -> Iterable[bytes]:
         request = request_of(environ)
+        ends = server_ends(sys._getframe(1))
+        extra = list((headers or {}).items())
         try:
-            ensure()
+            ensure(ends)
             follow = Follow(stream_id, request.cursor, request.poll)
-            answer = _follow(hub, follow, request, start, (), POLL_S)
+            answer = _follow(hub, follow, request, start, extra, POLL_S, ends)
         except SSEError as error:
             answer = Api(hub).refuse(error)
         if isinstance(answer, Answer):
-            return send_answer(answer, start, request.method)
+            return send_answer(answer, start, request.method, extra)
         return answer
 
     return app
@@ -189,29 +336,23 @@ def _follow(
     start: StartResponse,
     extra: Sequence[Tuple[str, str]],
     wait_s: float,
+    ends: Ends,
 ) -> Union[Answer, Iterable[bytes]]:
     if follow.poll:
-        return _poll(hub, follow, 0 if request.method == "HEAD" else wait_s)
+        return _poll(hub, follow, 0 if request.method == "HEAD" else wait_s, ends)
     reader = hub.subscribe(follow.stream_id, follow.cursor, raw=True)
     if reader.reason is not None:
         return Answer(204)
-    return send_stream(reader, start, request.method, extra)
+    return send_stream(hub, reader, start, request.method, extra, ends)
 
 
-def _poll(hub: sync.Hub, follow: Follow, wait_s: float) -> Answer:
-    import json
-
+def _poll(hub: sync.Hub, follow: Follow, wait_s: float, ends: Ends) -> Answer:
     id = follow.stream_id
     try:
         events: List[Event] = hub.look(id, follow.cursor)
         if not events and wait_s > 0:
             reader = hub.subscribe(id, follow.cursor, heartbeat_ms=None, retry_ms=None)
-            try:
-                first = reader.next(wait_s)
-                events = [first] if first is not None else []
-            except TimeoutError:
-                pass
-            reader.close()
+            events = _first(reader, wait_s, ends)
     except StreamEnded:
         return Answer(204)
     named = [event.id for event in events if event.id]
@@ -223,18 +364,39 @@ def _poll(hub: sync.Hub, follow: Follow, wait_s: float) -> Answer:
     return json_answer(200, json.dumps(told))
 
 
+def _first(reader: sync.Subscription[Event], wait_s: float, ends: Ends) -> List[Event]:
+    """The first event; nothing when the time is over."""
+    deadline = time.monotonic() + wait_s
+    try:
+        while True:
+            rest = deadline - time.monotonic()
+            if rest <= 0 or ends():
+                return []
+            try:
+                first = reader.next(min(rest, LOOK_S))
+                return [first] if first is not None else []
+            except TimeoutError:
+                pass
+    finally:
+        reader.close()
+
+
 def read_body(environ: Environ) -> bytes:
-    """EOFError when the caller left within it."""
-    if not environ.get("CONTENT_LENGTH"):
+    """Refused where it is no body. What is too large is read no further."""
+    told = environ.get("CONTENT_LENGTH") or ""
+    source = environ["wsgi.input"]
+    if told == "":
         chunked = environ.get("wsgi.input_terminated") or environ.get(
             "HTTP_TRANSFER_ENCODING"
         )
-        body: bytes = environ["wsgi.input"].read() if chunked else b""
+        body: bytes = source.read(BODY_MAX + 1) if chunked else b""
         return body
-    length = min(int(environ["CONTENT_LENGTH"]), BODY_MAX + 1)
-    body = environ["wsgi.input"].read(length)
+    if not (told.isascii() and told.isdigit()):
+        raise Refused(400, "bad_request", "Content-Length is no number.")
+    length = min(int(told), BODY_MAX + 1)
+    body = source.read(length)
     if len(body) < length:
-        raise EOFError
+        raise Refused(400, "bad_request", "The body is shorter than its length.")
     return body
 
 
@@ -263,9 +425,9 @@ class Application:
         answer = self._answer(environ, request)
         if isinstance(answer, Follow):
             try:
-                answer = _follow(
-                    self.hub, answer, request, start, extra, self.poll_timeout_s
-                )
+                ends = server_ends(sys._getframe(1))
+                wait_s = self.poll_timeout_s
+                answer = _follow(self.hub, answer, request, start, extra, wait_s, ends)
             except SSEError as error:
                 answer = self.api.refuse(error)
         if isinstance(answer, Answer):
@@ -273,7 +435,7 @@ class Application:
         return answer
 
     def _answer(self, environ: Environ, request: Request) -> Union[Answer, Follow]:
-        call = self.api.route(request.method, request.path)
+        call = self.api.route(request.method, request.path, request.root)
         if isinstance(call, Answer):
             return call
         if self.authorize is not None and call.verb != "health":
@@ -289,7 +451,6 @@ class Application:
         if request.method == "POST":
             try:
                 request.body = read_body(environ)
-            except EOFError:
-                told = "The body is shorter than its length."
-                return self.api.refuse(Refused(400, "bad_request", told))
+            except Refused as error:
+                return self.api.refuse(error)
         return self.api.answer(call, request)
