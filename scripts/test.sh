@@ -69,6 +69,19 @@ if [[ -d tests/net ]]; then
     part "network tests, release" run_pytest build
     part "network tests, address sanitizer" run_pytest build-asan -m asan
 fi
+if [[ -d bindings/python ]]; then
+    binding=scripts/python_tests.sh
+    part "Python binding, installed" $binding install
+    part "Python binding, types" $binding types
+    part "Python binding" $binding tests
+    part "Python binding, under each server" $binding suite
+    part "Python binding, packages" $binding packaging
+    for python in $($binding others); do
+        part "Python binding, $python" $binding other "$python"
+    done
+    part "Python binding, address sanitizer" $binding asan
+    part "Python binding, checks of CPython" $binding dev
+fi
 
 echo
 ((${#broken[@]})) && printf 'did not pass: %s\n' "${broken[@]}"

@@ -228,7 +228,7 @@ class TestConnection:
 
 class TestRequestBody:
     @pytest.mark.parametrize("size", [1, 7, 100_000])
-    @pytest.mark.parametrize("end", [b"\r\n", b"Trailer: x\r\n\r\n"])
+    @pytest.mark.parametrize("end", [b"\r\n", b"X-Checksum: x\r\n\r\n"])
     def test_chunked(self, api: Api, size: int, end: bytes) -> None:
         stream = api.new_stream()
         body = b"\n".join(b'{"data":"event %d"}' % n for n in range(50))

@@ -3,14 +3,14 @@ stopped, one that ends. Configured by the environment, as workers import it."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, Request
+import anyio
+from fastapi import FastAPI, Request, Response
 
-from libsse import Hub
+from libsse import Hub, encode
 
 hub = Hub(os.environ.get("APP_STORE", "memory:"), heartbeat_ms=1000)
 app = FastAPI(lifespan=hub.lifespan)
@@ -28,8 +28,8 @@ async def tokens(count: int) -> AsyncIterator[str]:
     try:
         for n in range(count):
             yield f"token {n}"
-            await asyncio.sleep(0.01)
-    except asyncio.CancelledError:
+            await anyio.sleep(0.01)
+    except anyio.get_cancelled_exc_class():
         note("cancelled")
         raise
     finally:
@@ -49,6 +49,13 @@ async def chat(id: str, request: Request, count: int = 1 << 30) -> Any:
 @app.get("/chat/{id}")
 async def resume(id: str, request: Request) -> Any:
     return hub.respond(request, id)
+
+
+@app.post("/echo")
+async def echo(request: Request) -> Response:
+    kind = request.headers.get("content-type")
+    told = encode(f"{kind} {await request.body()!r}")
+    return Response(told, media_type="text/event-stream")
 
 
 @app.post("/chat/{id}/stop")

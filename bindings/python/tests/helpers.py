@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
+import anyio
 import uvicorn
 
 from libsse import Event, Hub
@@ -17,14 +17,63 @@ from libsse import Event, Hub
 WAIT_S = 30.0  # so that a test fails instead of hanging
 
 
+backend = "asyncio"  # or "trio": see the fixture `loops`
+
+
+def run_main(main: Callable[[], Awaitable[Any]]) -> Any:
+    """In an event loop of its own."""
+
+    async def bounded() -> Any:
+        with anyio.fail_after(WAIT_S):
+            return await main()
+
+    return anyio.run(bounded, backend=backend)
+
+
 def run(test: Callable[[Hub], Awaitable[Any]], **options: Any) -> Any:
     """Runs a test in an event loop of its own, with a hub of its own."""
 
     async def main() -> Any:
         async with Hub(**options) as hub:
-            return await asyncio.wait_for(test(hub), WAIT_S)
+            return await test(hub)
 
-    return asyncio.run(main())
+    return run_main(main)
+
+
+class Begun:
+    """Something that goes on beside a test: `async with beside() as begin`."""
+
+    def __init__(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        self._call = call
+        self._args = args
+        self._results: list[Any] = []
+        self._ended = anyio.Event()
+
+    async def run(self) -> None:
+        try:
+            self._results.append(await self._call(*self._args))
+        finally:
+            self._ended.set()
+
+    @property
+    def done(self) -> bool:
+        return self._ended.is_set()
+
+    async def result(self) -> Any:
+        await self._ended.wait()
+        return self._results[0]
+
+
+@contextlib.asynccontextmanager
+async def beside() -> AsyncIterator[Callable[..., Begun]]:
+    async with anyio.create_task_group() as group:
+
+        def begin(call: Callable[..., Awaitable[Any]], *args: Any) -> Begun:
+            begun = Begun(call, *args)
+            group.start_soon(begun.run)
+            return begun
+
+        yield begin
 
 
 async def events_of(hub: Hub, id: str, cursor: str = "") -> list[Event]:
@@ -34,7 +83,7 @@ async def events_of(hub: Hub, id: str, cursor: str = "") -> list[Event]:
 
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
-        await asyncio.sleep(0.005)
+        await anyio.sleep(0.005)
 
 
 @contextlib.contextmanager

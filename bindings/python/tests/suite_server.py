@@ -91,6 +91,10 @@ def run_uvicorn(port: int, http: str) -> None:
 
 OTHERS = {
     "hypercorn": ["hypercorn", "suite_server:make_app()", "-b", "127.0.0.1:{port}"],
+    "hypercorn trio": [
+        "hypercorn", "suite_server:make_app()", "-k", "trio",
+        "-b", "127.0.0.1:{port}",
+    ],
     "gunicorn": [
         "gunicorn", "suite_server:make_app()", "-b", "127.0.0.1:{port}",
         "-k", "uvicorn_worker.UvicornWorker",

@@ -1,18 +1,20 @@
-"""The hub for asyncio: streams, readers, listings, text on the wire."""
+"""The hub: streams, readers, listings, text on the wire."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from typing import Any
 
+import anyio
 import pytest
-from helpers import events_of, run, until
+from helpers import beside, events_of, run, until
 from pydantic import BaseModel
 
 import libsse
 from libsse import Event, Gap, Hub, Parser
+
+pytestmark = pytest.mark.usefixtures("loops")
 
 
 class Word(BaseModel):
@@ -112,11 +114,11 @@ class TestSending:
         async def test(hub: Hub) -> None:
             stream = await hub.create("s")
             reader = hub.subscribe("s")
-            first = asyncio.ensure_future(reader.__anext__())
-            await asyncio.sleep(0)
-            while not first.done():
-                await stream.send("x")
-            assert (await first).data == "x"
+            async with beside() as begin:
+                first = begin(reader.__anext__)
+                while not first.done:
+                    await stream.send("x")
+            assert (await first.result()).data == "x"
             reader.close()
 
         run(test)
@@ -257,12 +259,13 @@ class TestReading:
     def test_many_readers_at_once(self) -> None:
         async def test(hub: Hub) -> None:
             stream = await hub.create("s")
-            tasks = [asyncio.ensure_future(events_of(hub, "s")) for _ in range(200)]
-            for n in range(100):
-                await stream.send(n)
-                await asyncio.sleep(0)
-            await stream.complete()
-            transcripts = await asyncio.gather(*tasks)
+            async with beside() as begin:
+                readers = [begin(events_of, hub, "s") for _ in range(200)]
+                for n in range(100):
+                    await stream.send(n)
+                    await anyio.sleep(0)
+                await stream.complete()
+            transcripts = [await reader.result() for reader in readers]
             assert len(transcripts[0]) == 101
             assert all(events == transcripts[0] for events in transcripts)
 
@@ -299,10 +302,11 @@ class TestReading:
         async def test(hub: Hub) -> None:
             await hub.create("s")
             reader = hub.subscribe("s")
-            rest = asyncio.ensure_future(_all(reader))
-            await until(lambda: reader._door is not None)
-            await hub.remove("s")
-            assert await rest == []
+            async with beside() as begin:
+                rest = begin(_all, reader)
+                await until(lambda: reader._door is not None)
+                await hub.remove("s")
+            assert await rest.result() == []
             assert reader.reason == "removed"
 
         run(test)
@@ -311,13 +315,13 @@ class TestReading:
         async def test(hub: Hub) -> None:
             await hub.create("s")
             async with hub.subscribe("s") as reader:
-                first = asyncio.ensure_future(reader.__anext__())
-                await asyncio.sleep(0)
-                with pytest.raises(RuntimeError, match="another task"):
-                    await reader.__anext__()
-                reader.close()
-                with pytest.raises(StopAsyncIteration):
-                    await first
+                async with beside() as begin:
+                    rest = begin(_all, reader)
+                    await until(lambda: reader._waiter is not None)
+                    with pytest.raises(RuntimeError, match="another task"):
+                        await reader.__anext__()
+                    reader.close()
+                assert await rest.result() == []
 
         run(test)
 
@@ -326,8 +330,8 @@ class TestReading:
             stream = await hub.create("s")
             async with hub.subscribe("s") as reader:
                 for n in range(20):
-                    with pytest.raises(asyncio.TimeoutError):
-                        await asyncio.wait_for(reader.__anext__(), 0.001)
+                    with pytest.raises(TimeoutError), anyio.fail_after(0.001):
+                        await reader.__anext__()
                     await stream.send(n)
                     assert (await reader.__anext__()).data == str(n)
 

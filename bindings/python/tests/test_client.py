@@ -8,11 +8,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 from suite.api import Api
 from test_servers import COMMANDS, Server
 
+import libsse
 from libsse import Client, ClientError, Event
+from libsse._events import text_of
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +39,11 @@ def read_sync(client: Client) -> list[Event]:
     return list(client)
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", "asyncio", "trio"])
 def read(request: pytest.FixtureRequest) -> Any:
     if request.param == "sync":
         return read_sync
-    return lambda client: asyncio.run(read_async(client))
+    return lambda client: anyio.run(read_async, client, backend=request.param)
 
 
 def test_whole(server: Server, read: Any) -> None:
@@ -119,6 +122,30 @@ def test_close_while_a_thread_waits(server: Server) -> None:
     assert done and done[0] >= 1
 
 
+def test_one_client_in_threads_and_in_a_loop(server: Server) -> None:
+    """Each event reaches one of them; all of them end."""
+    client = Client(f"{server.base_url}/chat/shared?count=300", method="POST")
+    got: list[str] = []
+
+    async def main() -> None:
+        async for event in client:
+            got.append(event.data)
+
+    def loop() -> None:
+        asyncio.run(main())
+
+    def plain() -> None:
+        got.extend(event.data for event in client)
+
+    threads = [threading.Thread(target=t) for t in (loop, plain, plain)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(got) == sorted([*(f"token {n}" for n in range(300)), "{}"])
+
+
 def test_many_in_one_loop(server: Server) -> None:
     events = produce(server, "many")
 
@@ -130,6 +157,40 @@ def test_many_in_one_loop(server: Server) -> None:
         assert all(transcript == events for transcript in transcripts)
 
     asyncio.run(main())
+
+
+def test_end_types(server: Server, read: Any) -> None:
+    events = produce(server, "ends")
+    url = f"{server.base_url}/chat/ends"
+    assert read(Client(url, end_types=["other", "message"])) == events[:1]
+    assert read(Client(url, end_types=["completed"])) == events
+
+
+@pytest.mark.parametrize("body", ["text", b"bytes", {"a": [1, None]}])
+def test_body(server: Server, read: Any, body: Any) -> None:
+    client = Client(f"{server.base_url}/echo", body=body, profile="finite")
+    (event,) = read(client)
+    sent = body if isinstance(body, bytes) else text_of(body).encode()
+    kind = "application/json" if isinstance(body, dict) else None
+    assert event.data == f"{kind} {sent!r}"
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ({"url": "nonsense"}, "the url must be an http or https URL"),
+        ({"method": "G T"}, "method cannot be 'G T'"),
+        ({"headers": {"a": "b\nc"}}, "a: 'b\\nc' cannot be sent as a header"),
+        ({"end_types": ["a\nb"]}, "'a\nb' is no type of an event"),
+        ({"token": "a\nb"}, "the token must be of characters"),
+        ({"state": b"nonsense"}, "the state is damaged"),
+        ({"settings": {"proxy": "x\ny"}}, "proxy cannot be"),
+    ],
+)
+def test_bad_arguments(arguments: Any, sentence: str) -> None:
+    with pytest.raises(libsse.InvalidArgument) as raised:
+        Client(**{"url": "http://127.0.0.1:1", **arguments})
+    assert str(raised.value).startswith(sentence.replace("\n", "\\n"))
 
 
 def test_token_hook(server: Server) -> None:

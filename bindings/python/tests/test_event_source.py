@@ -27,7 +27,7 @@ from libsse.asgi import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 from starlette.middleware.base import BaseHTTPMiddleware
 from suite.wire import Connection, fetch
-from test_servers import COMMANDS, DEADLINE_S, Server, known
+from test_servers import COMMANDS, DEADLINE_S, Server
 
 from libsse import Event
 
@@ -493,22 +493,11 @@ def test_nothing_is_left() -> None:
 # ---- Real servers ----
 
 
-TRIO = pytest.param(
-    "hypercorn trio",
-    marks=pytest.mark.xfail(reason="Trio's tasks are not looked at yet", strict=True),
-)
-
-
-@pytest.mark.parametrize("name", [*(n for n in COMMANDS if known(n)), TRIO])
+@pytest.mark.parametrize("name", [n for n in COMMANDS if n != "uvicorn in a thread"])
 def test_servers(name: str, tmp_path: Path) -> None:
     """No hub, no lifespan: the responses notice by themselves that the server wants
     to end."""
-    if name == "uvicorn in a thread":
-        pytest.skip("test_the_server_ends is that")
-    command = COMMANDS[name.partition(" trio")[0]]
-    command = [part.replace("app_hub", "app_event_source") for part in command]
-    if name == "hypercorn trio":
-        command += ["-k", "trio"]
+    command = [p.replace("app_hub", "app_event_source") for p in COMMANDS[name]]
     server = Server(name, command, tmp_path)
     try:
         gone = server.read("GET", "/ticks")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio
 import pytest
-from helpers import events_of, run, until
+from helpers import beside, events_of, run, run_main, until
 
 from libsse import Event, Hub, Stream, StreamEnded
+
+
+pytestmark = pytest.mark.usefixtures("loops")
 
 
 async def texts(hub: Hub, id: str) -> list[tuple[str, str]]:
@@ -24,7 +27,7 @@ DONE = ("completed", "{}")
 
 async def words() -> AsyncIterator[Any]:
     yield "a"
-    await asyncio.sleep(0)
+    await anyio.sleep(0)
     yield {"b": 1}
     yield Event("c", "token")
 
@@ -132,8 +135,8 @@ class Endless:
         try:
             while True:
                 yield "tick"
-                await asyncio.sleep(0.001)
-        except asyncio.CancelledError:
+                await anyio.sleep(0.001)
+        except anyio.get_cancelled_exc_class():
             self.ended.append("cancelled")
             raise
         finally:
@@ -163,7 +166,7 @@ class TestStop:
             try:
                 while True:
                     yield "x"
-            except asyncio.CancelledError:
+            except anyio.get_cancelled_exc_class():
                 ended.append("cancelled")
                 raise
             finally:
@@ -207,8 +210,7 @@ class TestStop:
                 await hub.stop("s")
                 *_, last = [event async for event in reader]
             assert last.type == "cancelled"
-            await asyncio.get_running_loop().run_in_executor(None, ended.wait, 20)
-            assert ended.is_set()
+            await until(ended.is_set)
 
         run(test)
 
@@ -219,8 +221,8 @@ class TestStop:
             while True:
                 try:
                     await stream.send("still here")
-                    await asyncio.sleep(0.001)
-                except asyncio.CancelledError:
+                    await anyio.sleep(0.001)
+                except anyio.get_cancelled_exc_class():
                     pass
                 except StreamEnded as error:
                     errors.append(error)
@@ -246,7 +248,7 @@ class TestStop:
                     assert first.id.startswith("1-")
             before = (await hub.info("s")).last_seq
             while (await hub.info("s")).last_seq < before + 20:
-                await asyncio.sleep(0.001)
+                await anyio.sleep(0.001)
             assert producer.ended == []
             await hub.stop("s")
 
@@ -274,15 +276,16 @@ class TestStop:
             producer = Endless()
             hub = Hub()
             stream = await hub.create("s", producer=lambda: producer())
-            reader = asyncio.ensure_future(events_of(hub, "s"))
-            while (await stream.info()).last_seq < 3:
-                await asyncio.sleep(0.001)
-            await hub.aclose()
-            *_, last = await reader
+            async with beside() as begin:
+                reader = begin(events_of, hub, "s")
+                while (await stream.info()).last_seq < 3:
+                    await anyio.sleep(0.001)
+                await hub.aclose()
+                *_, last = await reader.result()
             assert last.json() == {"reason": "shutdown"}
             assert producer.ended == ["cancelled", "finally"]
 
-        asyncio.run(main())
+        run_main(main)
 
 
 class TestFailure:
@@ -353,10 +356,13 @@ class TestOnce:
     def test_asked_twice_at_once(self) -> None:
         async def test(hub: Hub) -> None:
             producer = Endless()
-            streams = await asyncio.gather(
-                *(hub.create_or_open("s", lambda: producer()) for _ in range(20))
-            )
-            assert {stream.id for stream in streams} == {"s"}
+
+            async def ask() -> str:
+                return (await hub.create_or_open("s", lambda: producer())).id
+
+            async with beside() as begin:
+                asked = [begin(ask) for _ in range(20)]
+            assert {await one.result() for one in asked} == {"s"}
             await until(lambda: producer.runs == 1)
             await hub.stop("s")
             await events_of(hub, "s")
@@ -367,11 +373,10 @@ class TestOnce:
 
     def test_who_asked_may_go_away_meanwhile(self) -> None:
         async def test(hub: Hub) -> None:
-            task = asyncio.ensure_future(hub.create_or_open("s", words))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await hub.create_or_open("s", words)
+            assert scope.cancelled_caught
             await until(lambda: bool(hub.sync.streams()))
             assert await texts(hub, "s") == EXPECTED
 

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import shutil
+import itertools
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio
 import pytest
-from helpers import WAIT_S, events_of, until
+from helpers import beside, events_of, run_main, until
 
 import libsse
 from libsse import Hub, StreamInfo
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="there is no redis-server"
-)
+pytestmark = pytest.mark.usefixtures("loops")
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def redis() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+    command += ["--databases", "1000"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout
     for line in server.stdout:
@@ -38,29 +37,34 @@ def url() -> Iterator[str]:
     server.wait()
 
 
+numbers = itertools.count()
+
+
+@pytest.fixture
+def url(redis: str) -> str:
+    """An empty database."""
+    return f"{redis}/{next(numbers)}"
+
+
 @contextlib.asynccontextmanager
 async def two_hubs(url: str, **options: Any) -> AsyncIterator[tuple[Hub, Hub]]:
     async with Hub(url, **options) as one, Hub(url, **options) as two:
         yield one, two
 
 
-def run(main: Any) -> None:
-    asyncio.run(asyncio.wait_for(main, WAIT_S))
-
-
 async def words() -> AsyncIterator[str]:
     for n in range(20):
         yield f"word {n}"
-        await asyncio.sleep(0.005)
+        await anyio.sleep(0.005)
 
 
 def test_read_elsewhere(url: str) -> None:
     async def main() -> None:
         async with two_hubs(url) as (one, two):
             stream = await one.create(producer=words, user_id="u1", metadata={"a": 1})
-            here, there = await asyncio.gather(
-                events_of(one, stream.id), events_of(two, stream.id)
-            )
+            async with beside() as begin:
+                readers = [begin(events_of, hub, stream.id) for hub in (one, two)]
+            here, there = [await reader.result() for reader in readers]
             assert here == there and len(here) == 21
             assert [e.data for e in here[:2]] == ["word 0", "word 1"]
             rest = await events_of(two, stream.id, here[4].id)
@@ -70,7 +74,7 @@ def test_read_elsewhere(url: str) -> None:
             (info,) = await two.streams(user_id="u1")
             assert (info.id, info.metadata) == (stream.id, {"a": 1})
 
-    run(main())
+    run_main(main)
 
 
 def test_the_first_bytes_may_come_before_the_reader_is_open(url: str) -> None:
@@ -84,7 +88,7 @@ def test_the_first_bytes_may_come_before_the_reader_is_open(url: str) -> None:
                     await stream.send(n)
                     assert (await reader.__anext__()).data == str(n)
 
-    run(main())
+    run_main(main)
 
 
 def test_stop_from_elsewhere(url: str) -> None:
@@ -95,7 +99,7 @@ def test_stop_from_elsewhere(url: str) -> None:
             try:
                 while True:
                     yield "x"
-                    await asyncio.sleep(0.01)
+                    await anyio.sleep(0.01)
             finally:
                 ended.append("finally")
 
@@ -108,7 +112,7 @@ def test_stop_from_elsewhere(url: str) -> None:
             assert (last.type, last.data) == ("cancelled", '{"reason":"stop"}')
             await until(lambda: ended == ["finally"])
 
-    run(main())
+    run_main(main)
 
 
 def test_a_producer_runs_on_one_hub(url: str) -> None:
@@ -122,17 +126,14 @@ def test_a_producer_runs_on_one_hub(url: str) -> None:
 
         async with two_hubs(url) as (one, two):
             for n in range(10):
-                hubs = [one, two, one, two]
-                await asyncio.gather(
-                    *(hub.create_or_open(f"once-{n}", producer) for hub in hubs)
-                )
-            got = await asyncio.gather(
-                *(events_of(hub, "once-0") for hub in (one, two))
-            )
+                async with beside() as begin:
+                    for hub in (one, two, one, two):
+                        begin(hub.create_or_open, f"once-{n}", producer)
+            got = [await events_of(hub, "once-0") for hub in (one, two)]
             assert got[0] == got[1] and len(got[0]) == 21
             assert len(runs) == 10
 
-    run(main())
+    run_main(main)
 
 
 def test_a_shared_stream(url: str) -> None:
@@ -147,7 +148,7 @@ def test_a_shared_stream(url: str) -> None:
                 data = [event.data for event in await events_of(hub, mine.id)]
                 assert data == [*map(str, range(10)), "{}"]
 
-    run(main())
+    run_main(main)
 
 
 def test_guardian(url: str) -> None:
@@ -174,7 +175,7 @@ def test_guardian(url: str) -> None:
             assert (last.type, last.json()) == ("failed", {"why": "its worker died"})
             assert ("u9", id) in [(info.user_id, info.id) for info in asked]
 
-    run(main())
+    run_main(main)
 
 
 DYING = """
@@ -198,19 +199,23 @@ def test_a_store_that_is_away() -> None:
             stream = await hub.create("here", producer=words)
             assert len(await events_of(hub, stream.id)) == 21
 
-    run(main())
+    run_main(main)
 
 
 def test_the_loop_goes_on_while_a_store_is_waited_for() -> None:
     async def main() -> None:
         async with Hub("redis://127.0.0.1:1", start_ms=50, command_ms=1000) as hub:
-            create = asyncio.ensure_future(hub.create(shared=True))
-            turns = 0
-            while not create.done():
-                await asyncio.sleep(0.001)
-                turns += 1
-            with pytest.raises(libsse.StoreUnavailable):
-                await create
+
+            async def create() -> None:
+                with pytest.raises(libsse.StoreUnavailable):
+                    await hub.create(shared=True)
+
+            async with beside() as begin:
+                created = begin(create)
+                turns = 0
+                while not created.done:
+                    await anyio.sleep(0.001)
+                    turns += 1
             assert turns > 20
 
-    run(main())
+    run_main(main)

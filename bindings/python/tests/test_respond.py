@@ -169,6 +169,25 @@ def test_readers_are_told_to_come_back_when_the_server_ends() -> None:
     assert isinstance(last, Retry) and 1000 <= last.ms <= 3000
 
 
+def test_an_application_without_the_lifespan_ends_too() -> None:
+    hub = Hub()
+    hub.sync.create("s")
+    app = FastAPI()
+
+    @app.get("/s")
+    async def stream(request: Request) -> Any:
+        return hub.respond(request, "s")
+
+    with serving(app) as url:
+        connection = Connection(url)
+        connection.request("GET", "/s")
+        head = connection.read_head()
+        while hub.sync.info("s").subscribers != 1:
+            time.sleep(0.005)
+    assert b"retry:" in b"".join(connection.read_body(head))  # complete
+    connection.close()
+
+
 def test_a_server_that_ends_begins_nothing_new_and_finishes_what_runs() -> None:
     hub = Hub(drain_s=20)
     go_on = threading.Event()
@@ -190,8 +209,8 @@ def test_a_server_that_ends_begins_nothing_new_and_finishes_what_runs() -> None:
         assert late.ask("GET", "/nothing?transport=poll").status == 200
         reader.request("GET", "/s")
         head = reader.read_head()
-        ((loop, _),) = hub._doors._doors.values()
-        loop.call_soon_threadsafe(hub.begin_shutdown)
+        (door,) = hub._doors._doors.values()
+        door.loop.call_threadsafe(hub.begin_shutdown)
         while not hub.closing:
             time.sleep(0.005)
         for id in ("new", "s"):

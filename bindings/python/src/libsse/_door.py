@@ -3,10 +3,9 @@ watches. However much comes at once, it is one wake-up, drained in batches."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, Optional
 
-from . import _core
+from . import _core, _loop, _shutdown
 from ._hub_core import HubCore
 
 Handler = Callable[[int, int, bytes], None]
@@ -16,18 +15,24 @@ BATCHES = 4  # in one turn of the loop, which others want too
 
 
 class Door:
-    def __init__(self, hub: HubCore, loop: asyncio.AbstractEventLoop) -> None:
-        self.queue = _core.sse_queue_new(hub.handle, None)
+    def __init__(self, hub: HubCore, loop: _loop.Loop) -> None:
+        self.queue: _core.Queue = _core.sse_queue_new(hub.handle, None)
         self.handlers: Dict[int, Handler] = {}  # by the key in a note
-        self._loop = loop
-        self._fd = _core.sse_queue_fd(self.queue)
-        loop.add_reader(self._fd, self._readable)
+        self.loop: _loop.Loop = loop
+        self._unwatch = loop.watch(_core.sse_queue_fd(self.queue), self._readable)
+        self._unwatch_server: Optional[Callable[[], None]] = None
+
+    def watch_server(self, begin_shutdown: Callable[[], None]) -> None:
+        """So that open responses end when the loop's server wants to end."""
+        if self._unwatch_server is None:
+            self._unwatch_server = _shutdown.watch(self.loop, begin_shutdown)
 
     def close(self) -> None:
         """On the loop's thread, before the queue and its descriptor go."""
         self.handlers.clear()
-        if not self._loop.is_closed():
-            self._loop.remove_reader(self._fd)
+        self._unwatch()
+        if self._unwatch_server is not None:
+            self._unwatch_server()
 
     def _readable(self) -> None:
         """The descriptor stays readable until a drain has given nothing, so what
@@ -48,30 +53,25 @@ class Doors:
 
     def __init__(self, hub: HubCore) -> None:
         self._hub = hub
-        self._doors: Dict[int, Tuple[asyncio.AbstractEventLoop, Door]] = {}
+        self._doors: Dict[int, Door] = {}  # by the identity of its loop
         hub.on_fork.append(self._doors.clear)
 
     def here(self) -> Door:
         """The running loop's."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # none, or Trio's
-            told = "this needs a running asyncio event loop; elsewhere, use hub.sync"
-            raise RuntimeError(told) from None
-        known = self._doors.get(id(loop))
-        if known is not None and known[0] is loop:
-            return known[1]
-        for key, (other, _) in list(self._doors.items()):
-            if other.is_closed():
-                self._doors.pop(key, None)
-        door = Door(self._hub, loop)
-        self._doors[id(loop)] = (loop, door)
+        loop = _loop.here()
+        door = self._doors.get(id(loop))
+        if door is None:
+            self._drop(lambda other: other.is_closed)
+            door = self._doors[id(loop)] = Door(self._hub, loop)
         return door
 
     def close(self) -> None:
         """The running loop's door, and those of loops that are no more."""
-        loop = asyncio.get_running_loop()
-        for key, (other, door) in list(self._doors.items()):
-            if other is loop or other.is_closed():
+        loop = _loop.here()
+        self._drop(lambda other: other is loop or other.is_closed)
+
+    def _drop(self, is_meant: Callable[[_loop.Loop], bool]) -> None:
+        for key, door in list(self._doors.items()):
+            if is_meant(door.loop):
                 door.close()
                 self._doors.pop(key, None)

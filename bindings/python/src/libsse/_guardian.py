@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Set
 
 from . import _core, sync
 from ._info import StreamInfo
+from ._loop import Task
 from .errors import SSEError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Guardian:
     def __init__(self, hub: Hub, on_orphan: Callable[[StreamInfo], Any]) -> None:
         self._hub = hub
         self._on_orphan = on_orphan
-        self._tasks: Set[asyncio.Task[None]] = set()
+        self._tasks: Set[Task[None]] = set()
         self._door = hub._doors.here()
         self._door.handlers[ORPHAN_KEY] = self._note
         _core.sse_hub_set_guardian(hub._core.handle, self._door.queue)
@@ -37,14 +37,20 @@ class Guardian:
         self._door.handlers.pop(ORPHAN_KEY, None)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await task.settled()
 
     def _note(self, kind: int, reason: int, data: bytes) -> None:
         if kind != sync.NOTE_ORPHAN:
             return
-        task = asyncio.get_running_loop().create_task(self._ask(data))
+
+        async def ask() -> None:
+            try:
+                await self._ask(data)
+            finally:
+                self._tasks.discard(task)
+
+        task = self._door.loop.start(ask, "libsse guardian")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _ask(self, told: bytes) -> None:
         """What fails here is asked again: the store tells it anew."""

@@ -1,13 +1,11 @@
-"""The hub for asyncio."""
+"""The hub for event loops."""
 
 from __future__ import annotations
 
-import asyncio
+import builtins
 import contextlib
 import functools
-import logging
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -25,13 +23,14 @@ from typing import (
     overload,
 )
 
-from . import sync
+from . import _loop, sync
 from ._api import Api
 from ._door import Doors
 from ._events import Event, check_id, check_text
 from ._guardian import Guardian
 from ._hub_core import HubCore
 from ._info import Recovered, StreamInfo
+from ._loop import Task
 from ._options import of_stream
 from ._producer import Producer
 from ._subscription import Subscription
@@ -44,11 +43,9 @@ if TYPE_CHECKING:
     from .asgi import StreamResponse
 
 R = TypeVar("R")
-log = logging.getLogger("libsse")
 
 # Sends in a row without giving the loop a turn.
 SENDS = 64
-THREADS = 32
 
 
 class Stream:
@@ -73,7 +70,7 @@ class Stream:
         id = self.sync.send(data, type)
         self._sent += 1
         if self._sent % SENDS == 0:
-            await asyncio.sleep(0)
+            await _loop.here().sleep(0)
         return id
 
     async def send_many(self, items: Iterable[Any], type: str = "") -> str:
@@ -123,14 +120,12 @@ class Hub:
         self._doors = Doors(self._core)
         self._producers: Set[Producer] = set()
         self._readers: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._executor: Optional[ThreadPoolExecutor] = None
-        self._starting: Dict[str, asyncio.Task[Stream]] = {}
-        self._shutting: Optional[asyncio.Task[None]] = None
+        self._starting: Dict[Tuple[int, str], Task[Stream]] = {}
+        self._shutting: Optional[Task[None]] = None
         self._api = Api(self.sync)
         self._core.on_fork.append(self._after_fork)
 
     def _after_fork(self) -> None:
-        self._executor = None
         self._producers = set()
         self._starting = {}
         self._readers = weakref.WeakSet()
@@ -140,11 +135,7 @@ class Hub:
         """A call that waits for the store goes to a thread."""
         if not self._core.waits:
             return call(*args, **named)
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(THREADS, "libsse")
-        loop = asyncio.get_running_loop()
-        whole = functools.partial(call, *args, **named)
-        return await loop.run_in_executor(self._executor, whole)
+        return await _loop.here().in_thread(call, *args, **named)
 
     # ---- Streams ----
 
@@ -179,26 +170,18 @@ class Hub:
         fields: Tuple[str, str, str, Any],
         numbers: Dict[str, int],
     ) -> Stream:
-        """A stop may come before the producer has begun: it is listened for first."""
         self.check_going_on()
-        work = Producer(self, producer)
         door = self._doors.here()
-        work.key = numbers["key"] = self._core.new_key()
-        door.handlers[work.key] = work.note
+        work = Producer(self, door, producer)
+        numbers["key"] = work.key
         try:
             made = await self._run(self.sync._create, *fields, door.queue, numbers)
         except BaseException:
-            door.handlers.pop(work.key, None)
+            work.drop()
             raise
         stream = Stream(self, made)
         work.start(stream)
         return stream
-
-    def _forget(self, producer: Producer, stream: Stream) -> None:
-        """A producer's task has ended."""
-        self._producers.discard(producer)
-        with contextlib.suppress(RuntimeError):
-            self._doors.here().handlers.pop(producer.key, None)
 
     async def open(self, id: str) -> Stream:
         """A handle on a stream that there is. StreamNotFound, if there is none."""
@@ -209,14 +192,19 @@ class Hub:
     ) -> Stream:
         """The stream with that id; a new one, with the producer running, when there
         is none. Asked twice at once, it runs once."""
-        check_id(id)
-        task = self._starting.get(id)
+        loop = _loop.here()
+        key = (builtins.id(loop), check_id(id))
+        task = self._starting.get(key)
         if task is None:
-            loop = asyncio.get_running_loop()
-            task = loop.create_task(self._create_or_open(id, producer, fields))
-            self._starting[id] = task
-            task.add_done_callback(lambda _: self._starting.pop(id, None))
-        return await asyncio.shield(task)  # who asked may go away meanwhile
+
+            async def start() -> Stream:
+                try:
+                    return await self._create_or_open(id, producer, fields)
+                finally:
+                    self._starting.pop(key, None)
+
+            task = self._starting[key] = loop.start(start, f"libsse {id}")
+        return await task.wait()  # who asked may go away meanwhile
 
     async def _create_or_open(
         self, id: str, producer: Callable[..., Any], fields: Dict[str, Any]
@@ -350,22 +338,19 @@ class Hub:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[None, None]:
         """For `FastAPI(lifespan=hub.lifespan)`: the hub ends with the application."""
-        from ._shutdown import watching
-
-        async with watching(self):
-            self._reopen()
-            await self._run(lambda: self._core.handle)
-            try:
-                yield
-            finally:
-                await self.aclose()
+        self._reopen()
+        await self._run(lambda: self._core.handle)
+        self.watch_server()
+        try:
+            yield
+        finally:
+            await self.aclose()
 
     def _reopen(self) -> None:
         """The lifespan may begin again, as it does for each test of a program."""
         if self._core.closed:
             self._core.closed = False
             self.closing = False
-            self._executor = None
             self._shutting = None
 
     async def __aenter__(self) -> Hub:
@@ -373,6 +358,11 @@ class Hub:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def watch_server(self) -> None:
+        """For responses: they end when the server that runs in this loop wants to,
+        also in an application without this lifespan."""
+        self._doors.here().watch_server(self.begin_shutdown)
 
     def check_going_on(self) -> None:
         """Nothing new begins in a server that ends."""
@@ -385,17 +375,17 @@ class Hub:
         if self.closing:
             return
         self.closing = True
-        self._shutting = asyncio.get_running_loop().create_task(self._shut())
+        self._shutting = _loop.here().start(self._shut, "libsse shutdown")
 
     async def _shut(self) -> None:
-        tasks = [p.task for p in self._producers if p.task is not None]
-        if tasks and self.drain_s > 0:
-            await asyncio.wait(tasks, timeout=self.drain_s)
+        loop = _loop.here()
+        tasks = [p.task for p in self._producers if p.task and p.loop is loop]
+        await loop.settle_all(tasks, self.drain_s)
         for producer in list(self._producers):
-            producer.stop("shutdown")
-        if tasks:
-            await asyncio.wait(tasks, timeout=self.shutdown_s)
-        await asyncio.sleep(0)
+            stop = functools.partial(producer.stop, "shutdown")
+            producer.loop.call_threadsafe(stop)
+        await loop.settle_all(tasks, self.shutdown_s)
+        await loop.sleep(0)
         for reader in list(self._readers):
             reader._end("shutdown")
 
@@ -406,9 +396,7 @@ class Hub:
             return
         self.begin_shutdown()
         if self._shutting is not None:
-            await self._shutting
+            await self._shutting.wait()
         if self._core.is_open:
             self._doors.close()
         await self._run(self._core.close)
-        if self._executor is not None:
-            self._executor.shutdown(wait=False)

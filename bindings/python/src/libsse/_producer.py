@@ -3,15 +3,17 @@ can end. A stop cancels it; what it raises becomes the event `failed`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
+import functools
 import inspect
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterator, Optional
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterator, List, Optional
 
 from . import sync
+from ._door import Door
+from ._loop import Loop, Task
 from .errors import HubClosed, SSEError, StreamEnded, StreamNotFound
 
 if TYPE_CHECKING:
@@ -36,24 +38,28 @@ def wants_stream(produce: Callable[..., Any]) -> bool:
 
 
 class Producer:
-    def __init__(self, hub: Hub, produce: Callable[..., Any]) -> None:
+    def __init__(self, hub: Hub, door: Door, produce: Callable[..., Any]) -> None:
         if not callable(produce):
             raise TypeError(
                 "a producer is a function: it is called once, and only if the "
                 "stream is new"
             )
-        self.task: Optional[asyncio.Task[None]] = None
-        self.key: int = 0
+        self.task: Optional[Task[None]] = None
+        self.key: int = hub._core.new_key()
         self._hub = hub
+        self._door = door
+        self.loop: Loop = door.loop
         self._produce = produce
         self._takes_stream = wants_stream(produce)
         self._stop_reason: Optional[str] = None
         self._started = False
         self._stopping = threading.Event()  # for a generator in its thread
+        # A stop may come before it has begun: it is listened for first.
+        door.handlers[self.key] = self.note
 
     def start(self, stream: Stream) -> None:
-        loop = asyncio.get_running_loop()
-        self.task = loop.create_task(self._run(stream), name=f"libsse {stream.id}")
+        work = functools.partial(self._run, stream)
+        self.task = self.loop.start(work, f"libsse {stream.id}")
         self._hub._producers.add(self)
         if self._stop_reason is not None:
             self.stop(self._stop_reason)
@@ -70,35 +76,46 @@ class Producer:
         if self.task is not None and self._started:
             self.task.cancel()
 
+    def drop(self) -> None:
+        """It has ended, or will not begin."""
+        self._hub._producers.discard(self)
+        self._door.handlers.pop(self.key, None)
+
     # ---- The task ----
 
     async def _run(self, stream: Stream) -> None:
         self._started = True
         try:
-            if self._stop_reason is not None:
-                raise asyncio.CancelledError
-            await self._work(stream)
-            with contextlib.suppress(*GONE):  # most have not ended by themselves
-                await stream.complete()
-        except asyncio.CancelledError:
-            reason = self._stop_reason or "shutdown"
-            with contextlib.suppress(SSEError):
-                stream.sync.cancel({"reason": reason})
+            if self._stop_reason is None:
+                await self._work(stream)
+                with contextlib.suppress(*GONE):  # most have not ended by themselves
+                    await stream.complete()
+            else:
+                self._cancelled(stream)
         except GONE:
             log.debug("the stream %s has ended before its producer", stream.id)
-        except Exception as error:
-            await self._fail(stream, error)
+        except BaseException as error:
+            if self.loop.is_cancel(error):
+                self._cancelled(stream)
+            elif isinstance(error, Exception):
+                await self._fail(stream, error)
+            else:
+                raise
         finally:
-            self._hub._forget(self, stream)
+            self.drop()
+
+    def _cancelled(self, stream: Stream) -> None:
+        with contextlib.suppress(SSEError):
+            stream.sync.cancel({"reason": self._stop_reason or "shutdown"})
 
     async def _fail(self, stream: Stream, error: Exception) -> None:
-        log.exception("the producer of the stream %s failed", stream.id)
+        log.error("the producer of the stream %s failed", stream.id, exc_info=error)
         message = str(error) if self._hub.expose_errors else ""
         told = {
             "error": "producer_failed",
             "message": message or "The producer failed.",
         }
-        with contextlib.suppress(SSEError, asyncio.CancelledError):
+        with contextlib.suppress(SSEError):
             await stream.fail(told)
 
     async def _work(self, stream: Stream) -> None:
@@ -108,7 +125,7 @@ class Producer:
             if made is None:
                 return
         if hasattr(made, "__aiter__"):
-            await _pump(made, stream)
+            await self._pump(made, stream)
         elif hasattr(made, "__next__") or isinstance(made, (list, tuple)):
             await self._pump_in_thread(iter(made), stream)
         else:
@@ -120,35 +137,25 @@ class Producer:
     async def _pump_in_thread(self, items: Iterator[Any], stream: Stream) -> None:
         """A generator may wait as it likes: it has a thread. A stop reaches it
         between two items, as GeneratorExit."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        loop = self.loop
+        done: Any = loop.new_waiter()
+        failed: List[BaseException] = []
         context = contextvars.copy_context()
 
-        def settle(error: Optional[BaseException]) -> None:
-            if done.done():
-                return
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
         def work() -> None:
-            error: Optional[BaseException] = None
             try:
                 context.run(self._send_all, items, stream.sync)
-            except StopIteration as stray:
-                error = RuntimeError(f"the generator raised {stray!r}")
-            except BaseException as raised:
-                error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(settle, error)
+            except BaseException as error:
+                failed.append(error)
+            loop.call_threadsafe(functools.partial(loop.wake, done))
 
         threading.Thread(target=work, name=f"libsse {stream.id}", daemon=True).start()
         try:
             await done
-        except asyncio.CancelledError:
+        finally:
             self._stopping.set()
-            raise
+        for error in failed:
+            raise error
 
     def _send_all(self, items: Iterator[Any], stream: sync.Stream) -> None:
         try:
@@ -162,23 +169,29 @@ class Producer:
                 close()
 
 
-async def _pump(items: AsyncIterator[Any], stream: Stream) -> None:
-    try:
-        async for item in items:
-            try:
-                await stream.send(item)
-            except asyncio.CancelledError as stop:
-                await _throw(items, stop)
-                raise
-    finally:
-        close = getattr(items, "aclose", None)
-        if close is not None:
-            await close()
+    async def _pump(self, items: AsyncIterator[Any], stream: Stream) -> None:
+        try:
+            async for item in items:
+                try:
+                    await stream.send(item)
+                except BaseException as error:
+                    if self.loop.is_cancel(error):
+                        await self._throw(items, error)
+                    raise
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
 
-
-async def _throw(items: Any, stop: asyncio.CancelledError) -> None:
-    """A stop that hits the sending is raised where the generator stands too."""
-    throw = getattr(items, "athrow", None)
-    if throw is not None:
-        with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+    async def _throw(self, items: Any, stop: BaseException) -> None:
+        """A stop that hits the sending is raised where the generator stands too."""
+        throw = getattr(items, "athrow", None)
+        if throw is None:
+            return
+        try:
             await throw(stop)
+        except StopAsyncIteration:
+            pass
+        except BaseException as error:
+            if not self.loop.is_cancel(error):
+                raise

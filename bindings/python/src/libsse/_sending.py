@@ -24,7 +24,8 @@ from typing import (
 import anyio
 
 from ._asgi_base import Receive, Send, until_gone
-from ._server_end import call_here, when_server_ends
+from ._loop import here
+from ._server_end import when_server_ends
 
 if TYPE_CHECKING:
     from ._event_source import EventSourceResponse
@@ -274,7 +275,7 @@ class _InThread:
 
     def _start(self) -> None:
         run = contextvars.copy_context().run
-        call = call_here()
+        call = here().call_threadsafe
         self._thread = threading.Thread(
             target=run, args=(self._run, call), name="libsse content", daemon=True
         )

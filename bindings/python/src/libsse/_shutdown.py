@@ -3,48 +3,37 @@ they tell the application, which for streams is never: so it must look itself.""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, AsyncGenerator, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
-if TYPE_CHECKING:
-    from ._hub import Hub
+from ._loop import Loop
 
 LOOK_S = 0.1
 
 
-@contextlib.asynccontextmanager
-async def watching(hub: Hub) -> AsyncGenerator[None, None]:
-    loop = asyncio.get_running_loop()
-    is_ending = find_server()
-    task: Optional[asyncio.Task[None]] = None
-    restore: Optional[Callable[[], None]] = None
-    if is_ending is not None:
-        task = loop.create_task(_watch(is_ending, hub))
-    elif threading.current_thread() is threading.main_thread():
-        restore = _wrap_signals(loop, hub)
-    try:
-        yield
-    finally:
-        if restore is not None:
-            restore()
-        if task is not None:
-            task.cancel()
+def watch(loop: Loop, begin: Callable[[], None]) -> Callable[[], None]:
+    """Calls `begin` on the loop's thread, once, when the server that runs in the
+    loop wants to end. Gives what ends the looking."""
+    is_ending = find_server(loop)
+    if is_ending is None:
+        if threading.current_thread() is threading.main_thread():
+            return _wrap_signals(loop, begin)
+        return lambda: None
+
+    async def look() -> None:
+        while not is_ending():
+            await loop.sleep(LOOK_S)
+        begin()
+
+    return loop.start(look, "libsse looks whether the server ends").cancel
 
 
-async def _watch(is_ending: Callable[[], bool], hub: Hub) -> None:
-    while not is_ending():
-        await asyncio.sleep(LOOK_S)
-    hub.begin_shutdown()
-
-
-def find_server() -> Optional[Callable[[], bool]]:
+def find_server(loop: Loop) -> Optional[Callable[[], bool]]:
     """What tells whether the server that runs in this loop wants to end. However it
     was started, its own coroutine waits in one of the loop's tasks."""
-    for task in asyncio.all_tasks():
-        waits: Any = task.get_coro()
+    for coroutine in loop.coroutines():
+        waits: Any = coroutine
         while waits is not None:
             frame = getattr(waits, "cr_frame", None)
             found = _tells_end(frame.f_locals) if frame is not None else None
@@ -69,23 +58,17 @@ def _tells_end(names: Mapping[str, Any]) -> Optional[Callable[[], bool]]:
     return None
 
 
-def _wrap_signals(loop: asyncio.AbstractEventLoop, hub: Hub) -> Callable[[], None]:
+def _wrap_signals(loop: Loop, begin: Callable[[], None]) -> Callable[[], None]:
     """Other servers: on their way to their handler, signals tell the hub."""
-    before: Dict[int, Any] = {}
+    before: Dict[int, Callable[[int, Any], Any]] = {}
 
     def handler(number: int, frame: Any) -> None:
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(hub.begin_shutdown)
-        known = before.get(number)
-        if callable(known):
-            known(number, frame)
-        elif known == signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+        loop.call_threadsafe(begin)
+        before[number](number, frame)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         known = signal.getsignal(number)
-        if known is not None and known not in (signal.SIG_DFL, signal.SIG_IGN):
+        if callable(known):
             before[number] = known
             signal.signal(number, handler)
 

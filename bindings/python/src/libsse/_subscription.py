@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections import deque
-from typing import (
-    TYPE_CHECKING,
-    Deque,
-    Dict,
-    Generic,
-    List,
-    Optional,
-    TypeVar,
-)
+from typing import TYPE_CHECKING, Any, Deque, Dict, Generic, List, Optional, TypeVar
 
 from . import _core, sync
 from ._door import Door
@@ -42,10 +33,11 @@ class Subscription(Generic[T]):
         self._unpack = sync.unpacker(raw)
         self._ready: Deque[T] = deque()
         self._door: Optional[Door] = None
+        self._loop: Any = None  # the door's
         self._key = 0
         self._subscriber: Optional[_core.Subscriber] = None
         self._owed = False  # bytes are taken, and the next have not been asked for
-        self._waiter: Optional[asyncio.Future[None]] = None
+        self._waiter: Any = None
 
     # ---- Opening ----
 
@@ -62,6 +54,7 @@ class Subscription(Generic[T]):
         self._hub.check_going_on()
         self._key = self._options["key"] = self._hub._core.new_key()
         self._door = door
+        self._loop = door.loop
         this = weakref.ref(self)
 
         def note(kind: int, reason: int, data: bytes) -> None:
@@ -121,7 +114,7 @@ class Subscription(Generic[T]):
             raise RuntimeError("another task reads from this subscription")
         if self._hub._core.closed and self._subscriber is None:
             raise HubClosed("the hub has been closed")
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.new_waiter()
         try:
             await self._waiter
         finally:
@@ -147,9 +140,8 @@ class Subscription(Generic[T]):
             _core.sse_subscriber_next(self._subscriber)
 
     def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._waiter is not None:
+            self._loop.wake(self._waiter)
 
     # ---- The end ----
 
@@ -160,9 +152,13 @@ class Subscription(Generic[T]):
         self._wake()
 
     def _end(self, reason: str) -> None:
-        """Ends it; what has come is still read."""
-        self._finish(reason)
-        self._wake()
+        """Ends it, from any loop; what has come is still read."""
+
+        def end() -> None:
+            self._finish(reason)
+            self._wake()
+
+        self._loop.call_threadsafe(end)
 
     def _finish(self, reason: str) -> None:
         if self.reason is None:

@@ -3,7 +3,7 @@ one, whose response they are then."""
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import inspect
 import json
 import random
@@ -19,6 +19,7 @@ from typing import (
     Union,
 )
 
+from . import _loop
 from ._api import (
     BODY_MAX,
     Answer,
@@ -79,22 +80,20 @@ async def send_stream(
     reader: Subscription[bytes],
     extra: RawHeaders,
 ) -> None:
-    """Sends what an open reader gets. One that goes away ends only itself. A task of
-    its own writes: to wake it is cheap, whereas each event would have to come through
-    all that frameworks have wrapped around this call."""
+    """Sends what an open reader gets. One that goes away ends only itself."""
+
+    async def watch() -> None:
+        await until_gone(receive)
+        reader.close()
+
     headers = merge(stream_headers(scope, reader.stream_id), extra)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    watcher = asyncio.ensure_future(until_gone(receive))
-    watcher.add_done_callback(lambda _: reader.close())
-    writer = asyncio.ensure_future(_write(send, reader))
     try:
-        await writer
+        await _loop.here().attended(functools.partial(_write, send, reader), watch)
     except OSError:
         pass  # what a server raises when the caller is gone
     finally:
         reader.close()
-        writer.cancel()
-        watcher.cancel()
 
 
 async def _write(send: Send, reader: Subscription[bytes]) -> None:
@@ -136,9 +135,9 @@ async def _wait_for_some(hub: Hub, follow: Follow, wait_s: float) -> List[Event]
     )
     try:
         await reader.open()
-        first = await asyncio.wait_for(reader.__anext__(), wait_s)
+        first = await _loop.here().within(wait_s, reader.__anext__)
         return [first, *reader.take_ready()]
-    except asyncio.TimeoutError:
+    except TimeoutError:
         return []
     except StopAsyncIteration:
         if reader.reason == "removed":
@@ -161,6 +160,7 @@ async def follow(
     is_head = scope["method"] == "HEAD"
     if asked.poll:
         return await poll_answer(hub, asked, 0.0 if is_head else poll_s)
+    hub.watch_server()
     reader = hub.subscribe(asked.stream_id, asked.cursor, raw=True)
     try:
         await reader.open()
@@ -257,8 +257,9 @@ class Application:
         if scope["type"] == "lifespan":
             await _lifespan(self.hub, receive, send)
             return
-        if scope["type"] != "http":
-            raise RuntimeError(f"there is no {scope['type']} here")
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # which servers answer with 403
+            return
         request = request_of(scope)
         extra = raw_headers(self.api.cors(request))
         self.api.closing = self.hub.closing

@@ -3,11 +3,11 @@ the connection is lost, delivers no event twice, and tells what is missing."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import os
 import select
+import sys
 import threading
 from typing import (
     TYPE_CHECKING,
@@ -24,10 +24,10 @@ from typing import (
     cast,
 )
 
-from . import _core
-from ._events import Event, check_text
+from . import _core, _loop
+from ._events import Event, check_text, text_of
 from ._options import NEVER
-from .errors import SSEError, TimedOut
+from .errors import SSEError, TimedOut, saying
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, TypedDict, Unpack
@@ -160,27 +160,27 @@ class News:
         return str(self._core["data"])
 
 
-_loop: Optional[_core.Loop] = None
-_loop_lock = threading.Lock()
+_network: Optional[_core.Loop] = None
+_network_lock = threading.Lock()
 
 
-def _shared_loop() -> _core.Loop:
+def _shared_network() -> _core.Loop:
     """One thread serves the network of all clients."""
-    global _loop
-    with _loop_lock:
-        if _loop is None:
-            loop = _core.sse_loop_new()
-            _core.sse_loop_start(loop)
-            _loop = loop
-        return _loop
+    global _network
+    with _network_lock:
+        if _network is None:
+            network = _core.sse_loop_new()
+            _core.sse_loop_start(network)
+            _network = network
+        return _network
 
 
-def _forget_loop() -> None:
-    global _loop, _loop_lock
-    _loop, _loop_lock = None, threading.Lock()
+def _forget_network() -> None:
+    global _network, _network_lock
+    _network, _network_lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_loop)
+os.register_at_fork(after_in_child=_forget_network)
 
 
 class Client:
@@ -220,32 +220,36 @@ class Client:
             _ACK * ack + _COMMENTS * comments + _POLL * poll + _INSECURE * insecure
         ) | (_ASK_TOKEN if callable(token) else 0)
         self.url: str = check_text("url", url)
-        self._core = _core.sse_client_new(_shared_loop(), url, numbers)
+        with saying("the url must be an http or https URL of at most 8 KiB"):
+            self._core = _core.sse_client_new(_shared_network(), url, numbers)
         self._token: Optional[TokenHook] = token if callable(token) else None
         self._turn = threading.Lock()
         self._started = False
         self._ended = False
         self._waiting = False
         self._refusal = ""  # the body of the last one
+        given: Dict[str, Union[str, bytes]]
         given = {"method": method, "last_event_id": last_event_id, **(settings or {})}
         if body is not None:
-            given["body"] = body if isinstance(body, str) else json.dumps(body)
+            given["body"] = text_of(body)
             given["method"] = method or "POST"
         for name, value in given.items():
             if value:
-                _core.sse_client_set(
-                    self._core, _setting(name), check_text(name, value)
-                )
+                number = _setting(name)
+                with saying(f"{name} cannot be {value!r}"):
+                    if name != "body":
+                        check_text(name, value)
+                    _core.sse_client_set(self._core, number, value)
         for name, value in (headers or {}).items():
-            _core.sse_client_set_header(
-                self._core, check_text("header", name), check_text(name, value)
-            )
+            self.set_header(name, value)
         for type in end_types or ():
-            _core.sse_client_add_end_type(self._core, check_text("end type", type))
+            with saying(f"{type!r} is no type of an event"):
+                _core.sse_client_add_end_type(self._core, check_text("type", type))
         if isinstance(token, str):
-            _core.sse_client_set_token(self._core, token, 0)
+            self.set_token(token)
         if state is not None:
-            _core.sse_client_import(self._core, state)
+            with saying("the state is damaged, or belongs to another URL"):
+                _core.sse_client_import(self._core, state)
         self._fd = _core.sse_client_fd(self._core)
 
     # ---- Iterating ----
@@ -279,14 +283,12 @@ class Client:
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         while True:
-            with self._turn:
-                core = self._take()
-                while core is not None and not core:
-                    poll.poll()  # Python's own: a signal's handler runs
-                    core = self._take()
+            core = self._take()
             if core is None:
                 return
-            if core["kind"] != _TOKEN:
+            if not core:
+                poll.poll()  # Python's own: a signal's handler runs
+            elif core["kind"] != _TOKEN:
                 yield News(core)
             elif self._token is not None:
                 token = self._token(core["status"])
@@ -312,35 +314,34 @@ class Client:
 
     def _take(self) -> Optional[Dict[str, Any]]:
         """The next piece of news, {} when there is none yet, None behind the last."""
-        if self._ended:
-            return None
-        if not self._started:
-            self._started = True
-            _core.sse_client_start(self._core)
-        try:
-            core = _core.sse_client_next(self._core, 0)
-        except TimedOut:
-            return {}
-        if core is None or core["kind"] == _END:
-            self._ended = True
-        elif core["kind"] == _ERROR:
-            self._refusal = core["data"]
-        return core
+        with self._turn:  # what C gives is good until another takes
+            if self._ended:
+                return None
+            if not self._started:
+                self._started = True
+                _core.sse_client_start(self._core)
+            try:
+                core = _core.sse_client_next(self._core, 0)
+            except TimedOut:
+                return {}
+            if core is None or core["kind"] == _END:
+                self._ended = True
+                # From now on it is readable, for whoever else waits.
+                os.write(self._fd, (1).to_bytes(8, sys.byteorder))
+            elif core["kind"] == _ERROR:
+                self._refusal = core["data"]
+            return core
 
     async def _readable(self) -> None:
         """It is watched only while it is waited for: it stays readable as long as
         nobody takes."""
         if self._waiting:
             raise RuntimeError("another task reads from this client")
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
         self._waiting = True
-        loop.add_reader(self._fd, _set, ready)
         try:
-            await ready
+            await _loop.here().readable(self._fd)
         finally:
             self._waiting = False
-            loop.remove_reader(self._fd)
 
     def _event_or_raise(self, news: News) -> Optional[Event]:
         if news.kind == "end" and news.cause not in _ORDERLY:
@@ -351,20 +352,23 @@ class Client:
 
     def header(self, name: str) -> str:
         """A header of the last answer; "" where there is none."""
-        return _core.sse_client_header(self._core, check_text("name", name))
+        with self._turn:
+            return _core.sse_client_header(self._core, check_text("name", name))
 
     def set_header(self, name: str, value: str) -> None:
         """Of the requests from the next attempt on."""
-        _core.sse_client_set_header(
-            self._core, check_text("name", name), check_text("value", value)
-        )
+        check_text("a header's name", name)
+        check_text(f"the header {name}", value)
+        with saying(f"{name}: {value!r} cannot be sent as a header"):
+            _core.sse_client_set_header(self._core, name, value)
 
     def set_token(self, token: Token, lifetime_ms: int = 0) -> None:
         """A new bearer token; on an open stream, a connection with it is opened
         before the other one is dropped."""
         if token is None:
             _core.sse_client_no_token(self._core)
-        else:
+            return
+        with saying("the token must be of characters that a header may hold"):
             _core.sse_client_set_token(
                 self._core, check_text("token", token), lifetime_ms
             )
@@ -397,11 +401,6 @@ class Client:
         """Where it stands, for `state` of a later one: behind the last event that
         has been dealt with, which asking for the next one says."""
         return _core.sse_client_export(self._core)
-
-
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
 
 
 def _setting(name: str) -> int:

@@ -37,6 +37,7 @@
 %enddef
 TEXT(id, id_len)
 TEXT(type, type_len)
+TEXT(type, len)
 TEXT(data, data_len)
 TEXT(text, len)
 TEXT(url, len)

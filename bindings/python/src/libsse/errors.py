@@ -5,7 +5,8 @@ Each knows the HTTP status and the code that docs/http.md has for it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import contextlib
+from typing import ClassVar, Iterator
 
 from . import _core
 
@@ -28,6 +29,18 @@ class InvalidArgument(SSEError, ValueError):
     status = 400
     code = "bad_event"
     message = "The event type must be one line of UTF-8 without NUL."
+
+
+@contextlib.contextmanager
+def saying(sentence: str) -> Iterator[None]:
+    """What C refuses without saying which rule is broken is refused with a sentence
+    that does."""
+    try:
+        yield
+    except InvalidArgument as error:
+        if type(error) is not InvalidArgument:
+            raise
+        raise InvalidArgument(sentence) from None
 
 
 class BadStreamId(InvalidArgument):

@@ -57,7 +57,7 @@ Environ = Dict[str, Any]
 StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-log = logging.getLogger("libsse")
+log: logging.Logger = logging.getLogger("libsse")
 
 POLL_S = 25.0
 LOOK_S = 0.5  # between two looks whether the server ends, where nothing comes

@@ -1,0 +1,60 @@
+"""Servers with several workers, which share one Redis, when they are told to end."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from suite.sse_reader import Event
+from suite.wire import Connection
+from test_servers import COMMANDS, DEADLINE_S, Server, redis
+
+__all__ = ["redis"]
+
+WORKERS = {
+    "uvicorn": "--workers",
+    "gunicorn": "--workers",
+    "hypercorn": "--workers",
+    "hypercorn trio": "--workers",
+    "granian": "--workers",
+}
+CANCELLED = ("cancelled", '{"reason":"shutdown"}')
+
+
+def wait_for_workers(server: Server, count: int) -> None:
+    pids = set()
+    while len(pids) < count:
+        with Connection(server.base_url) as connection:
+            pids.add(connection.ask("GET", "/pid").json())
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_redeployment(name: str, redis: str, tmp_path: Path) -> None:
+    """Whichever worker produces and whichever are read from: readers get complete
+    responses, come back to the next server, and have the whole stream then."""
+    command = [*COMMANDS[name], WORKERS[name], "2"]
+    transcripts: list[list[Event]] = []
+    server = Server(name, command, tmp_path, APP_STORE=redis)
+    try:
+        wait_for_workers(server, 2)  # a signal may pass by one that is starting
+        readers = [server.read("POST", f"/chat/s{n % 3}") for n in range(12)]
+        for reader in readers:
+            reader.wait_for(3)
+        server.process.send_signal(signal.SIGTERM)
+        transcripts += [reader.rest() for reader in readers]
+        server.process.wait(DEADLINE_S)
+        assert server.notes.read_text().split().count("cancelled") == 3
+    finally:
+        server.kill()
+
+    server = Server(name, command, tmp_path, APP_STORE=redis)
+    try:
+        for n, events in enumerate(transcripts):
+            if events[-1].type == "message":
+                cursor = events[-1].id or ""
+                events += server.read("GET", f"/chat/s{n % 3}", cursor).rest()
+            assert (events[-1].type, events[-1].data) == CANCELLED
+            assert events == transcripts[n % 3]
+    finally:
+        server.kill()
