@@ -8,6 +8,8 @@ import io
 import json
 import logging
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -125,6 +127,38 @@ def test_shutdown_without_readers(redis: str, tmp_path: Path) -> None:  # noqa: 
         server.kill()
     with sync.Hub(redis) as hub:
         assert hub.info("a").state == "cancelled"
+
+
+PROGRAM = """
+import sys
+import time
+from wsgiref.util import setup_testing_defaults
+
+from libsse import sync
+from libsse.wsgi import respond
+
+def words():
+    try:
+        while True:
+            yield "a"
+            time.sleep(0.01)
+    finally:
+        print("finally")
+
+environ = {}
+setup_testing_defaults(environ)
+body = respond(sync.Hub(sys.argv[1]), "p", words)(environ, lambda *_: None)
+next(iter(body))
+"""
+
+
+def test_a_program_that_ends_stops_its_producers(redis: str) -> None:  # noqa: F811
+    """Whatever server it has, or none."""
+    command = [sys.executable, "-c", PROGRAM, redis]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=True)
+    assert done.stdout == b"finally\n"
+    with sync.Hub(redis) as hub:
+        assert hub.recover("p").terminal_event.json() == {"reason": "shutdown"}
 
 
 def test_silent_readers_are_told_to_come_back(
