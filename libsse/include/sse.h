@@ -292,6 +292,13 @@ SSE_API int sse_hub_settle(sse_hub *hub, const char *id, size_t id_len,
                            int state, const char *type, size_t type_len,
                            const char *data, size_t data_len);
 
+/* Waits until the store has what the streams made here owe it, so that the
+ * process may end: sse_hub_free() does it by itself, for 2 s at most, when the
+ * last child is freed. A `timeout_ms` below 0 is for ever. Returns SSE_OK, at
+ * once without a store; SSE_ERR_TIMEOUT; SSE_ERR_STORE when the store has never
+ * been reached. Any thread. */
+SSE_API int sse_hub_flush(sse_hub *hub, int64_t timeout_ms);
+
 /* ---- Streams ------------------------------------------------------------ */
 
 /* A handle on one stream of a hub. The stream lives in the hub; freeing the
