@@ -243,6 +243,7 @@ core_rc sse_hub_remove(sse_hub *hub, const char *id, size_t id_len);
 core_rc sse_hub_settle(sse_hub *hub, const char *id, size_t id_len, int state,
                        const char *type, size_t type_len, const char *data,
                        size_t data_len);
+core_rc sse_hub_flush(sse_hub *hub, int64_t timeout_ms);
 core_rc sse_hub_metrics(sse_hub *hub, sse_buffer *out);
 core_rc sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
                        sse_queue *or_none, const sse_stream_options *opts,

@@ -141,6 +141,7 @@ class Subscription(Generic[T]):
             )
         except StreamEnded:
             self.reason = "ended"  # nothing will ever come
+        hub.readers.add(self)
 
     def __enter__(self) -> Subscription[T]:
         return self
@@ -164,9 +165,7 @@ class Subscription(Generic[T]):
             while not self._ready:
                 if self.reason is not None:
                     return None
-                if self._hub.closed:
-                    self.close()
-                elif not self._drain() and not self._wait(timeout_s):
+                if not self._drain() and not self._wait(timeout_s):
                     raise TimeoutError("nothing came in the time given")
             return self._ready.popleft()
 
