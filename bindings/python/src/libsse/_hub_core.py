@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, List, Optional
 
 from . import _core
 from ._events import check_text
-from ._options import split
-from .errors import HubClosed, StoreUnavailable, TimedOut
+from ._options import BLOCK, split
+from .errors import HubClosed, InvalidArgument, StoreUnavailable, TimedOut
 
 log = logging.getLogger("libsse")
 
@@ -34,7 +34,7 @@ class HubCore:
             raise TypeError(f"{names}: options of a store, and there is none")
         self.closed: bool = False
         self.expose_errors: bool = False
-        self.waits: bool = self.has_store or self.options.get("slow_policy") == 2
+        self.waits: bool = self.has_store or self.options.get("slow_policy") == BLOCK
         self._handle: Optional[_core.Hub] = None
         self._lock = threading.Lock()
         self._last_key = 0
@@ -59,9 +59,16 @@ class HubCore:
             if self._handle is None:
                 handle = _core.sse_hub_new(self.options)
                 if self.has_store:
-                    _core.sse_hub_set_store(handle, self.url, self._store_options)
+                    self._set_store(handle)
                 self._handle = handle
             return self._handle
+
+    def _set_store(self, handle: _core.Hub) -> None:
+        try:
+            _core.sse_hub_set_store(handle, self.url, self._store_options)
+        except (InvalidArgument, StoreUnavailable) as error:
+            why = _core.sse_hub_store_error(handle)
+            raise type(error)(why or str(error)) from None
 
     def close(self) -> None:
         """Its streams' handles would keep it alive, with its thread and leases."""

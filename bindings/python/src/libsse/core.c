@@ -42,7 +42,13 @@ int core_view_get(core_view *v, PyObject *from)
     if (PyUnicode_Check(from)) { /* its UTF-8 is kept by the object itself */
         v->data = PyUnicode_AsUTF8AndSize(from, &len);
         v->len = (size_t)len;
-        return v->data ? 0 : -1;
+        if (v->data)
+            return 0;
+        if (PyErr_ExceptionMatches(PyExc_UnicodeError)) { /* half a pair */
+            PyErr_Clear();
+            core_raise(SSE_ERR_UTF8);
+        }
+        return -1;
     }
     if (PyObject_GetBuffer(from, &v->buffer, PyBUF_SIMPLE) < 0)
         return -1;
