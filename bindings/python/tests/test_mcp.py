@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from helpers import WAIT_S, serving
-from test_redis import url  # noqa: F401
-
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.streamable_http import StreamableHTTPServerTransport
@@ -261,7 +259,7 @@ def test_sessions_do_not_see_each_other(store_url: str) -> None:
         assert list(two.ask("GET", cursor=mine[0][0])) == []
 
 
-def test_resumed_by_another_worker(url: str) -> None:  # noqa: F811
+def test_resumed_by_another_worker(url: str) -> None:
     gate = Gate()
     with serving(application(Hub(url), gate)) as address:
         peer = Peer(address)
@@ -275,7 +273,7 @@ def test_resumed_by_another_worker(url: str) -> None:  # noqa: F811
             assert steps(again) == [3, 4, 5, "counted"]
 
 
-def test_a_foreign_session_at_another_worker(url: str) -> None:  # noqa: F811
+def test_a_foreign_session_at_another_worker(url: str) -> None:
     gate = Gate()
     gate.open()
     with serving(application(Hub(url), gate)) as address:
@@ -386,7 +384,7 @@ def test_other_streams_of_the_hub_are_none_of_it() -> None:
     run(test)
 
 
-def test_one_stream_of_two_workers(url: str) -> None:  # noqa: F811
+def test_one_stream_of_two_workers(url: str) -> None:
     async def test(hub: Hub) -> None:
         async with Hub(url) as other:
             one = EventStore(hub, session="shared")
