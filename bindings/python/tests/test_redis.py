@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -18,32 +16,6 @@ import libsse
 from libsse import Hub, StreamInfo
 
 pytestmark = pytest.mark.usefixtures("loops")
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
-    command += ["--databases", "1000"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout
-    for line in server.stdout:
-        if "Ready to accept" in line:
-            break
-    yield f"redis://127.0.0.1:{port}"
-    server.kill()
-    server.wait()
-
-
-numbers = itertools.count()
-
-
-@pytest.fixture
-def url(redis: str) -> str:
-    """An empty database."""
-    return f"{redis}/{next(numbers)}"
 
 
 @contextlib.asynccontextmanager

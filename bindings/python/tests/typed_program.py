@@ -18,7 +18,6 @@ from libsse import (
     Client,
     ClientError,
     Event,
-    Gap,
     Hub,
     News,
     Parser,
