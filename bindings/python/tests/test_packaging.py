@@ -145,9 +145,7 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def repaired(
-    wheel: Path, tmp_path_factory: pytest.TempPathFactory, keep: Keep
-) -> Path:
+def repaired(wheel: Path, tmp_path_factory: pytest.TempPathFactory, keep: Keep) -> Path:
     made = tmp_path_factory.mktemp("repaired")
     run(sys.executable, "-m", "auditwheel", "repair", "-w", made, wheel, cwd=made)
     return keep(one_file(made, "libsse-*manylinux*.whl"))
@@ -168,7 +166,9 @@ def test_the_wheel_holds_no_sources_and_its_types(wheel: Path) -> None:
     assert len([n for n in names if n.endswith(".so")]) == 1
 
 
-def test_the_wheel_needs_the_system_before_it_is_repaired(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_needs_the_system_before_it_is_repaired(
+    wheel: Path, tmp_path: Path
+) -> None:
     """The system's libraries are what it loads: what the next test would miss."""
     python = fresh_python(tmp_path / "venv")
     run(python, "-m", "pip", "install", "-q", wheel, cwd=tmp_path)

@@ -294,3 +294,5 @@ def test_prometheus() -> None:
     hub.sync.create().send("x")
     text = generate_latest(registry).decode()
     assert "\nsse_events_in_total 1.0\n" in text
+    hub.sync.close()
+    assert generate_latest(registry) == b""

@@ -72,10 +72,18 @@ def application_mounted(hub: Hub) -> Any:
     return Starlette(routes=[Mount("/x", Application(hub))], lifespan=hub.lifespan)
 
 
+def with_a_root_path(hub: Hub) -> Any:
+    """Behind a proxy that takes it off: no path has it."""
+    app = FastAPI(lifespan=hub.lifespan, root_path="/proxy")
+    app.include_router(router(hub))
+    return app
+
+
 # Where the streams are then, as the caller writes it and as the server tells it.
 PLACES: list[tuple[Make, str, str, str]] = [
     (plain, "", "/api/stream", ""),
     (plain, "/proxy", "/api/stream", "/proxy"),
+    (with_a_root_path, "", "/api/stream", "/proxy"),
     (with_prefix, "", "/v1/api/stream", ""),
     (with_prefix, "/proxy", "/v1/api/stream", "/proxy"),
     (with_its_own_prefix_twice, "", "/s/s", ""),
@@ -89,6 +97,7 @@ PLACES: list[tuple[Make, str, str, str]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:The .root_path. parameter is deprecated")
 @pytest.mark.parametrize("make, root, at, proxy", PLACES)
 def test_places(make: Make, root: str, at: str, proxy: str) -> None:
     with serving(make(Hub()), root_path=root) as url:

@@ -159,7 +159,8 @@ class Api:
     def route(self, method: str, path: str, root: str = "") -> Union[Call, Answer]:
         """What a path names, or the answer to one that names nothing. The prefix
         stands below the root, or is it."""
-        inner = path[len(root.rstrip("/")) :] if path.startswith(root) else path
+        root = root.rstrip("/")
+        inner = path[len(root) :] if path.startswith(root + "/") else path
         if inner in _BESIDE or self._is_below_prefix(inner):
             path = inner
         if path == "/metrics":

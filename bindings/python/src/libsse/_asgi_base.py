@@ -36,6 +36,7 @@ __all__ = [
     "Receive",
     "Scope",
     "Send",
+    "full_path",
     "merge",
     "raw_headers",
     "request_of",
@@ -79,8 +80,16 @@ def request_of(scope: Scope, body: bytes = b"") -> Request:
         name.decode("latin-1").lower(): value.decode("latin-1")
         for name, value in scope["headers"]
     }
-    path, root = scope["path"], scope.get("root_path", "")
+    path, root = full_path(scope), scope.get("root_path", "")
     return Request(scope["method"], path, scope["query_string"], headers, body, root)
+
+
+def full_path(scope: Scope) -> str:
+    """As the caller has it. A root_path that was given to the application and not to
+    the server does not stand in the path."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    return path if path == root or path.startswith(root + "/") else root + path
 
 
 async def send_answer(

@@ -168,7 +168,6 @@ class Producer:
             if close is not None:
                 close()
 
-
     async def _pump(self, items: AsyncIterator[Any], stream: Stream) -> None:
         try:
             async for item in items:

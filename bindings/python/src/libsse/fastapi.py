@@ -7,7 +7,15 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from fastapi import APIRouter, Request, Response
 
 from ._api import OF_ALL, OF_STREAM, Answer
-from ._asgi_base import Receive, Scope, Send, raw_headers, request_of, send_answer
+from ._asgi_base import (
+    Receive,
+    Scope,
+    Send,
+    full_path,
+    raw_headers,
+    request_of,
+    send_answer,
+)
 from ._hub import Hub
 from .asgi import Application, Authorize
 
@@ -138,8 +146,8 @@ class _Passing(Response):
 
 
 def _below(scope: Scope, path: str) -> Scope:
-    root = scope["path"][: len(scope["path"]) - len(path)]
-    return {**scope, "root_path": root}
+    whole = full_path(scope)
+    return {**scope, "path": whole, "root_path": whole[: len(whole) - len(path)]}
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

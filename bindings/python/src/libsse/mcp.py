@@ -182,6 +182,7 @@ class EventStore(_sdk.EventStore):
             _log.info("an MCP client asked for a stream that it does not have")
             return None
         try:
+            self._hub.watch_server()
             async with self._hub.subscribe(name, position) as reader:
                 async for id, text in _kept(reader):
                     message = _messages.validate_json(text)

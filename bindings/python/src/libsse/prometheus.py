@@ -8,6 +8,8 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from .errors import HubClosed
+
 if TYPE_CHECKING:
     from . import sync
     from ._hub import Hub
@@ -22,7 +24,11 @@ class HubCollector(Collector):
         self.hub: Union[Hub, sync.Hub] = hub
 
     def collect(self) -> Iterator[Metric]:
-        yield from text_string_to_metric_families(self.hub.metrics())
+        try:
+            text = self.hub.metrics()
+        except HubClosed:  # others in the registry are still asked
+            return
+        yield from text_string_to_metric_families(text)
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: a registry need not open the hub to know its names."""
