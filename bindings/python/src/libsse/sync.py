@@ -69,8 +69,9 @@ class Stream:
             data, type = data.data, type or data.type
         if data.__class__ is not str:
             data = text_of(data)
-        core = self._core or self._handle
-        return _core.sse_stream_append(core, check_text("type", type), data)
+        if type.__class__ is not str:
+            check_text("type", type)
+        return _core.sse_stream_append(self._core or self._handle, type, data)
 
     def send_many(self, items: Iterable[Any], type: str = "") -> str:
         """Appends events of one type in one step, all or none; gives the last
