@@ -18,6 +18,7 @@ from libsse import (
     Client,
     ClientError,
     Event,
+    Gap,
     Hub,
     News,
     Parser,

@@ -67,11 +67,18 @@ class Stream:
         has JSON: a dict, a list, a number, a dataclass, a pydantic model."""
         if self.sync.waits:
             return await self._run(self.sync.send, data, type)
-        id = self.sync.send(data, type)
-        self._sent += 1
+        id = self._send_here(data, type)
         if self._sent % SENDS == 0:
             await _loop.here().sleep(0)
         return id
+
+    def _send_here(self, data: Any, type: str = "") -> str:
+        """On a running loop's thread, of a hub whose appends wait for nothing."""
+        self._sent += 1
+        door = self._hub._doors.near()
+        if door is None:
+            return self.sync.send(data, type)
+        return door.send(self.sync, data, type)
 
     async def send_many(self, items: Iterable[Any], type: str = "") -> str:
         """Appends events of one type in one step, all or none; gives the last

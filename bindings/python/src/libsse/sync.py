@@ -70,9 +70,11 @@ class Stream:
             data, type = data.data, type or data.type
         if data.__class__ is not str:
             data = text_of(data)
+        if type.__class__ is not str:
+            check_text("type", type)
         core = self._core or self._handle
         try:
-            return _core.sse_stream_append(core, check_text("type", type), data)
+            return _core.sse_stream_append(core, type, data)
         except InvalidArgument:
             raise _bad_type() from None
 
