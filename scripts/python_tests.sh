@@ -82,10 +82,10 @@ asan() {
     rm -rf "$packages" "$logs"
     mkdir -p "$logs"
     "$main/bin/pip" install -q --no-deps --target "$packages" \
-        -C cmake.build-type=Debug -C install.strip=false \
-        -C cmake.define.CMAKE_C_FLAGS_DEBUG="-O1 -g" \
-        -C cmake.define.LIBSSE_WERROR=ON \
-        -C cmake.define.LIBSSE_SANITIZE=address,undefined ./$binding
+        --config-settings cmake.build-type=Debug --config-settings install.strip=false \
+        --config-settings cmake.define.CMAKE_C_FLAGS_DEBUG="-O1 -g" \
+        --config-settings cmake.define.LIBSSE_WERROR=ON \
+        --config-settings cmake.define.LIBSSE_SANITIZE=address,undefined ./$binding
 
     # CPython itself never frees all it has, so leaks are for other tests. A
     # report of a child, whose output a test may not show, is a file.

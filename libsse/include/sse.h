@@ -292,6 +292,13 @@ SSE_API int sse_hub_settle(sse_hub *hub, const char *id, size_t id_len,
                            int state, const char *type, size_t type_len,
                            const char *data, size_t data_len);
 
+/* Waits until the store has what the streams made here owe it, so that the
+ * process may end: sse_hub_free() does it by itself, for 2 s at most, when the
+ * last child is freed. A `timeout_ms` below 0 is for ever. Returns SSE_OK, at
+ * once without a store; SSE_ERR_TIMEOUT; SSE_ERR_STORE when the store has never
+ * been reached. Any thread. */
+SSE_API int sse_hub_flush(sse_hub *hub, int64_t timeout_ms);
+
 /* ---- Streams ------------------------------------------------------------ */
 
 /* A handle on one stream of a hub. The stream lives in the hub; freeing the
@@ -499,6 +506,11 @@ SSE_API int sse_queue_wait(sse_queue *q, int64_t timeout_ms);
 
 /* Makes the next drain give SSE_NOTE_WAKE. Any thread. */
 SSE_API void sse_queue_wake(sse_queue *q);
+
+/* The host is going to drain: no wake-up until a drain has returned 0. Before
+ * an append on the thread of its event loop, when it has asked that loop for a
+ * turn, this saves it a wake-up by itself. Any thread. */
+SSE_API void sse_queue_hush(sse_queue *q);
 
 /* ---- Subscribers -------------------------------------------------------- */
 

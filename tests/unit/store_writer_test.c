@@ -560,6 +560,74 @@ static void sends_a_batch_again(void **state)
     sse_hub_free(hub);
 }
 
+/* ---- Flush ---- */
+
+static void flushes(void **state)
+{
+    sse_hub    *hub = open_hub(NULL, 0);
+    sse_stream *s[20];
+    char        id[8];
+
+    (void)state;
+    assert_int_equal(sse_hub_flush(hub, 0), SSE_OK); /* there is nothing */
+    for (int i = 0; i < 20; i++) {
+        snprintf(id, sizeof(id), "s%d", i);
+        s[i] = store_stream(hub, id, NULL, 0);
+        store_append_many(s[i], 0, 500);
+        OK(store_end(s[i], SSE_STATE_COMPLETED, "{}"));
+    }
+    OK(sse_hub_flush(hub, -1));
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(store_number(&redis, "LLEN sse:events:s%d", i), 501);
+        assert_int_equal(store_number(&redis, "EXISTS sse:completion:s%d", i),
+                         1);
+        sse_stream_free(s[i]);
+    }
+    sse_hub_free(hub);
+}
+
+static void flushes_when_redis_is_back(void **state)
+{
+    sse_hub    *hub = open_hub(NULL, 0);
+    sse_stream *s = store_stream(hub, "s", NULL, 0);
+
+    (void)state;
+    redis_pause(&redis);
+    store_append_many(s, 0, 10);
+    assert_int_equal(sse_hub_flush(hub, 0), SSE_ERR_TIMEOUT);
+    assert_int_equal(sse_hub_flush(hub, 20), SSE_ERR_TIMEOUT);
+    redis_resume(&redis);
+    OK(sse_hub_flush(hub, -1));
+    assert_true(store_holds(&redis, "s", 0, 10));
+    sse_stream_free(s);
+    sse_hub_free(hub);
+}
+
+static void flushes_nothing_where_none_is_reached(void **state)
+{
+    sse_hub    *hub = open_hub(NULL, 1);
+    sse_stream *s = store_stream(hub, "s", NULL, 0);
+
+    (void)state;
+    store_append_many(s, 0, 10);
+    assert_int_equal(sse_hub_flush(hub, -1), SSE_ERR_STORE);
+    redis_start(&redis);
+    UNTIL(sse_hub_flush(hub, -1) == SSE_OK);
+    assert_true(store_holds(&redis, "s", 0, 10));
+    sse_stream_free(s);
+    sse_hub_free(hub);
+}
+
+static void flushes_without_a_store(void **state)
+{
+    sse_hub *hub;
+
+    (void)state;
+    OK(sse_hub_new(NULL, &hub));
+    OK(sse_hub_flush(hub, -1));
+    sse_hub_free(hub);
+}
+
 #define AWAY(name) cmocka_unit_test_setup_teardown(name, prepare, stop)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
@@ -583,6 +651,10 @@ int main(void)
         TEST(is_no_orphan_after_an_outage),
         TEST(loses_and_doubles_nothing),
         TEST(sends_a_batch_again),
+        TEST(flushes),
+        TEST(flushes_when_redis_is_back),
+        AWAY(flushes_nothing_where_none_is_reached),
+        cmocka_unit_test(flushes_without_a_store),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +23,6 @@ import helpers  # noqa: E402
 from suite.fixtures import *  # noqa: E402, F403
 from suite.fixtures import Serve  # noqa: E402
 from suite.server import Server  # noqa: E402
-
 
 # A child that crashes says where.
 os.environ["PYTHONFAULTHANDLER"] = "1"
@@ -104,6 +106,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a test in each of the two."""
     monkeypatch.setattr(helpers, "backend", request.param)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+    command += ["--databases", "1000"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    for line in server.stdout:
+        if "Ready to accept" in line:
+            break
+    yield f"redis://127.0.0.1:{port}"
+    assert server.poll() is None, f"Redis has ended: {server.returncode}"
+    server.kill()
+    server.wait()
+
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def url(redis: str) -> str:
+    """An empty database."""
+    return f"{redis}/{next(numbers)}"
 
 
 @pytest.fixture(scope="session")

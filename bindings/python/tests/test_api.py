@@ -12,7 +12,7 @@ from helpers import beside, events_of, run, until
 from pydantic import BaseModel
 
 import libsse
-from libsse import Event, Gap, Hub, Parser
+from libsse import Event, Gap, Hub, Parser, sync
 
 pytestmark = pytest.mark.usefixtures("loops")
 
@@ -82,7 +82,10 @@ class TestSending:
             (lambda s: s.send("x", 5), TypeError),
             (lambda s: s.send("x", "a\nb"), libsse.InvalidArgument),
             (lambda s: s.send(b"\xff"), libsse.NotUTF8),
-            (lambda s: s.send("\ud800"), UnicodeEncodeError),
+            (lambda s: s.send("\ud800"), libsse.NotUTF8),
+            (lambda s: s.send({"a": "\ud800"}), libsse.NotUTF8),
+            (lambda s: s.send("x", "\ud800"), libsse.NotUTF8),
+            (lambda s: s.send_many(["x", "\ud800"]), libsse.NotUTF8),
             (lambda s: s.send("x" * (2 << 20)), libsse.TooLarge),
             (lambda s: s.send_many(["x", object()]), TypeError),
             (lambda s: s.complete("x", "a\0b"), libsse.InvalidArgument),
@@ -97,6 +100,52 @@ class TestSending:
             assert (info.state, info.last_seq) == ("active", 0)
 
         run(test)
+
+    def test_a_refusal_says_what_to_do(self) -> None:
+        hub = sync.Hub()
+        stream = hub.create("s")
+        channel = hub.create("c", channel=True)
+        one_line = "The event type must be one line"
+        for call, sentence in [
+            (lambda: stream.send("x", "a\nb"), one_line),
+            (lambda: stream.send_many(["x"], "a\nb"), one_line),
+            (lambda: stream.complete("x", "a\nb"), one_line),
+            (lambda: channel.complete(), "a channel has no end"),
+            (lambda: libsse.encode("x", "a\nb"), "the type and the id must be"),
+            (lambda: hub.create(metadata=float("nan")), "the metadata have no JSON"),
+            (lambda: hub.subscribe("s", "nonsense"), "The cursor must be an event id"),
+            (lambda: sync.Hub("nonsense://").create(), "the URL"),
+        ]:
+            with pytest.raises(libsse.SSEError) as raised:
+                call()
+            assert str(raised.value).startswith(sentence)
+
+    @pytest.mark.parametrize("per_stream", [True, False])
+    def test_a_sender_that_waits_for_readers(self, per_stream: bool) -> None:
+        """Who reads in the same loop is not kept from it."""
+
+        async def test(hub: Hub) -> None:
+            options: Any = {"log_events": 10}
+            if per_stream:
+                options["slow_policy"] = "block"
+            stream = await hub.create("s", **options)
+            async with hub.subscribe("s") as reader, beside() as begin:
+
+                async def read() -> list[str]:
+                    return [event.data async for event in reader]
+
+                begun = begin(read)
+                for n in range(200):
+                    await stream.send(n)
+                await stream.complete()
+                got = await begun.result()
+            assert got == [*map(str, range(200)), "{}"]
+            assert stream.sync.waits
+
+        if per_stream:
+            run(test)
+        else:
+            run(test, slow_policy="block")
 
     def test_after_the_end(self) -> None:
         async def test(hub: Hub) -> None:
@@ -293,7 +342,7 @@ class TestReading:
                 await reader.__anext__()
                 for n in range(100):
                     stream.sync.send(n)
-                assert [e async for e in reader] is not None
+                assert len([e async for e in reader]) < 100
                 assert reader.reason == "lagged"
 
         run(test, log_events=10, slow_policy="disconnect")

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from helpers import WAIT_S, serving
-from test_redis import redis, url  # noqa: F401
 from test_servers import PYTHON, Server
 
 from mcp import ClientSession
@@ -267,7 +266,7 @@ def test_sessions_do_not_see_each_other(store_url: str) -> None:
         assert list(two.ask("GET", cursor=mine[0][0])) == []
 
 
-def test_resumed_by_another_worker(url: str) -> None:  # noqa: F811
+def test_resumed_by_another_worker(url: str) -> None:
     gate = Gate()
     with serving(application(Hub(url), gate)) as address:
         peer = Peer(address)
@@ -281,7 +280,7 @@ def test_resumed_by_another_worker(url: str) -> None:  # noqa: F811
             assert steps(again) == [3, 4, 5, "counted"]
 
 
-def test_a_foreign_session_at_another_worker(url: str) -> None:  # noqa: F811
+def test_a_foreign_session_at_another_worker(url: str) -> None:
     gate = Gate()
     gate.open()
     with serving(application(Hub(url), gate)) as address:
@@ -392,7 +391,7 @@ def test_other_streams_of_the_hub_are_none_of_it() -> None:
     run(test)
 
 
-def test_one_stream_of_two_workers(url: str) -> None:  # noqa: F811
+def test_one_stream_of_two_workers(url: str) -> None:
     async def test(hub: Hub) -> None:
         async with Hub(url) as other:
             one = EventStore(hub, session="shared")

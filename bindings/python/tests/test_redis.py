@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import pytest
-from helpers import beside, events_of, run_main, until
+from helpers import WAIT_S, beside, events_of, run_main, until
 
 import libsse
 from libsse import Hub, StreamInfo
 
 pytestmark = pytest.mark.usefixtures("loops")
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
-    command += ["--databases", "1000"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout
-    for line in server.stdout:
-        if "Ready to accept" in line:
-            break
-    yield f"redis://127.0.0.1:{port}"
-    server.kill()
-    server.wait()
-
-
-numbers = itertools.count()
-
-
-@pytest.fixture
-def url(redis: str) -> str:
-    """An empty database."""
-    return f"{redis}/{next(numbers)}"
 
 
 @contextlib.asynccontextmanager
@@ -217,5 +189,27 @@ def test_the_loop_goes_on_while_a_store_is_waited_for() -> None:
                     await anyio.sleep(0.001)
                     turns += 1
             assert turns > 20
+
+    run_main(main)
+
+
+@pytest.mark.parametrize("ending", ["", "hub.close()", "reader = hub.subscribe('s')"])
+def test_the_store_has_all_when_a_program_ends(url: str, ending: str) -> None:
+    """Whatever a program leaves open."""
+    program = f"""
+from libsse import sync
+hub = sync.Hub({url!r})
+stream = hub.create("s")
+for n in range(2000):
+    stream.send(n)
+stream.complete()
+{ending}
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=WAIT_S)
+
+    async def main() -> None:
+        async with Hub(url) as hub:
+            events = await events_of(hub, "s")
+            assert [event.data for event in events] == [*map(str, range(2000)), "{}"]
 
     run_main(main)

@@ -202,25 +202,11 @@ def test_shutdown(server: Server, number: int) -> None:
     assert server.notes.read_text().split() == ["cancelled", "finally"]
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    for line in process.stdout:
-        if "Ready to accept" in line:
-            break
-    yield f"redis://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
-
-
 @pytest.mark.parametrize("workers", [2, 4])
-def test_workers_on_one_redis(redis: str, workers: int, tmp_path: Path) -> None:
+def test_workers_on_one_redis(url: str, workers: int, tmp_path: Path) -> None:
     """Whichever worker is asked, every transcript is the same."""
     command = [*COMMANDS["uvicorn"], "--workers", str(workers)]
-    server = Server("uvicorn", command, tmp_path, APP_STORE=redis)
+    server = Server("uvicorn", command, tmp_path, APP_STORE=url)
     try:
         transcripts: dict[str, list[Event]] = {}
         for n in range(6):

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from suite.sse_reader import Event
 from suite.wire import Connection
-from test_servers import COMMANDS, DEADLINE_S, Server, redis
-
-__all__ = ["redis"]
+from test_servers import COMMANDS, DEADLINE_S, Server
 
 WORKERS = {
     "uvicorn": "--workers",
@@ -30,12 +28,12 @@ def wait_for_workers(server: Server, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_a_redeployment(name: str, redis: str, tmp_path: Path) -> None:
+def test_a_redeployment(name: str, url: str, tmp_path: Path) -> None:
     """Whichever worker produces and whichever are read from: readers get complete
     responses, come back to the next server, and have the whole stream then."""
     command = [*COMMANDS[name], WORKERS[name], "2"]
     transcripts: list[list[Event]] = []
-    server = Server(name, command, tmp_path, APP_STORE=redis)
+    server = Server(name, command, tmp_path, APP_STORE=url)
     try:
         wait_for_workers(server, 2)  # a signal may pass by one that is starting
         readers = [server.read("POST", f"/chat/s{n % 3}") for n in range(12)]
@@ -48,7 +46,7 @@ def test_a_redeployment(name: str, redis: str, tmp_path: Path) -> None:
     finally:
         server.kill()
 
-    server = Server(name, command, tmp_path, APP_STORE=redis)
+    server = Server(name, command, tmp_path, APP_STORE=url)
     try:
         for n, events in enumerate(transcripts):
             if events[-1].type == "message":

@@ -25,7 +25,7 @@ from suite.api import JSON
 from suite.checks import assert_error
 from suite.sse_reader import Event, Parser, Retry
 from suite.wire import Connection, fetch
-from test_servers import DEADLINE_S, PYTHON, Server, redis  # noqa: F401
+from test_servers import DEADLINE_S, PYTHON, Server
 
 import libsse
 from libsse import sync
@@ -114,9 +114,9 @@ def test_shutdown(app: str, worker: str, tmp_path: Path) -> None:
         server.kill()
 
 
-def test_shutdown_without_readers(redis: str, tmp_path: Path) -> None:  # noqa: F811
+def test_shutdown_without_readers(url: str, tmp_path: Path) -> None:
     """A producer that nobody reads ends its stream too, where others see it."""
-    server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=redis)
+    server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=url)
     try:
         reader = server.read("POST", "/chat/a")
         reader.wait_for(3)
@@ -125,7 +125,7 @@ def test_shutdown_without_readers(redis: str, tmp_path: Path) -> None:  # noqa: 
         assert server.process.wait(DEADLINE_S) == 0
     finally:
         server.kill()
-    with sync.Hub(redis) as hub:
+    with sync.Hub(url) as hub:
         assert hub.info("a").state == "cancelled"
 
 
@@ -162,14 +162,14 @@ def test_a_program_that_ends_stops_its_producers(redis: str) -> None:  # noqa: F
 
 
 def test_silent_readers_are_told_to_come_back(
-    redis: str,  # noqa: F811
+    url: str,
     tmp_path: Path,
 ) -> None:
     """Their stream is of another process, and goes on."""
-    with sync.Hub(redis) as hub:
+    with sync.Hub(url) as hub:
         stream = hub.create("s")
         stream.send("a")
-        server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=redis)
+        server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=url)
         try:
             with Connection(server.base_url) as connection:
                 connection.request("GET", "/chat/s")

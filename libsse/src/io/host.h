@@ -21,6 +21,7 @@ struct sse_hub {
     pthread_t       thread;
     int64_t         wakes_at_ms; /* when the thread looks next              */
     uint32_t        waiting;     /* appends that wait                       */
+    uint32_t        flushing;    /* calls of sse_hub_flush() that wait      */
     atomic_bool     bound;       /* a thread or a descriptor ties it to a
                                   * process                                 */
     bool            started;     /* the thread runs                         */

@@ -431,6 +431,25 @@ const char *sse_hub_store_error(sse_hub *hub)
     return hub->store_error.data ? hub->store_error.data : "";
 }
 
+int sse_hub_flush(sse_hub *hub, int64_t timeout_ms)
+{
+    int64_t by_ms = INT64_MAX;
+    int     drained = 1, rc = sse__hub_enter(hub);
+
+    if (rc < 0)
+        return rc;
+    if (timeout_ms >= 0 && timeout_ms < INT64_MAX - hub->core.mono_ms)
+        by_ms = hub->core.mono_ms + timeout_ms;
+    hub->flushing++;
+    while (rc == SSE_OK && hub->store &&
+           (drained = hub->store->ops->is_drained(hub->store)) == 0)
+        if (!sse__hub_wait(hub, &hub->answered, by_ms))
+            rc = SSE_ERR_TIMEOUT;
+    hub->flushing--;
+    sse__hub_leave(hub);
+    return drained < 0 ? SSE_ERR_STORE : rc;
+}
+
 /* ---- Orphans ---- */
 
 #define ORPHANS_MAX \

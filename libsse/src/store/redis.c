@@ -228,12 +228,20 @@ static void close_links(sse__redis *r)
     sse__redis_link_close(r->pushes, 0);
 }
 
-/* What streams still owe is sent for as long as there is time, unless Redis is
- * away and was never there. */
+static int is_drained(sse__store *store)
+{
+    const sse__redis *r = sse__redis_of(store);
+
+    if (sse__list_empty(&store->hub->core.dirty) &&
+        sse__list_empty(&r->creating) && !sse__writer_any_unsent(r))
+        return 1;
+    return r->was_up ? 0 : -1;
+}
+
+/* What streams still owe is sent for as long as there is time. */
 static void close_when_drained(sse__redis *r)
 {
-    bool wait = sse__redis_now(r) < r->drain_by_ms && r->was_up &&
-                sse__writer_any_unsent(r);
+    bool wait = sse__redis_now(r) < r->drain_by_ms && is_drained(&r->base) == 0;
 
     if (r->closing && !r->closed && !wait)
         close_links(r);
@@ -265,6 +273,8 @@ void sse__redis_leave(sse__redis *r)
         sse__writer_pump(r);
         close_when_drained(r);
     }
+    if (r->base.hub->flushing > 0 && is_drained(&r->base) != 0)
+        sse__store_changed(&r->base);
     if (!r->closed)
         set_timer(r);
     keep_stats(r);
@@ -601,8 +611,8 @@ int sse__redis_open(sse_hub *hub, const char *url, size_t len,
                     sse__store **out)
 {
     static const sse__store_ops ops = {
-        submit,     ring,  is_here,           close_store,
-        free_store, is_up, sse__redis_metrics};
+        submit,     ring,  is_here,    close_store,
+        free_store, is_up, is_drained, sse__redis_metrics};
     sse__redis *r = sse__calloc(1, sizeof(*r));
     int         rc;
 

@@ -114,6 +114,11 @@ typedef struct sse__store_ops {
      * changes it tells sse__store_changed(). */
     int (*is_up)(sse__store *store, const char **why);
 
+    /* 1: it has what streams made here owe it. 0: it is to get more. -1: it is,
+     * but was never reached. Whoever makes that 1 while the hub is flushing tells
+     * sse__store_changed(). With the lock. */
+    int (*is_drained)(sse__store *store);
+
     /* Adds the store's metrics, as metrics.c does. With the lock. */
     int (*metrics)(sse__store *store, sse__buf *out);
 } sse__store_ops;
@@ -127,7 +132,7 @@ struct sse__store {
 
 /* ---- What engines need of the hub ----------------------------------------- */
 
-/* It is up, or away, or refuses. With the lock. */
+/* It is up, or away, or refuses, or has all. With the lock. */
 void sse__store_changed(sse__store *store);
 
 /* An orphan, for the application to judge. False: nobody asked to be told. With

@@ -8,7 +8,7 @@ import re
 from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 from . import _core
-from .errors import BadStreamId, InvalidArgument
+from .errors import BadStreamId, InvalidArgument, NotUTF8, saying
 
 # Larger than any event that libsse's servers send.
 MAX_EVENT_BYTES = 64 << 20
@@ -88,6 +88,14 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
+def utf8(text: str) -> bytes:
+    """Half of a surrogate pair has none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise NotUTF8(NotUTF8.message) from None
+
+
 _STREAM_ID = re.compile(r"[A-Za-z0-9._~:@+-]{1,255}")
 
 
@@ -106,9 +114,10 @@ def encode(
     if isinstance(data, Event):
         data, type, id = data.data, type or data.type, id or data.id
     head = b"" if retry_ms is None else _core.sse_encode_retry(retry_ms)
-    return head + _core.sse_encode_event(
-        check_text("type", type), text_of(data), check_text("id", id)
-    )
+    with saying("the type and the id must be one line without NUL"):
+        return head + _core.sse_encode_event(
+            check_text("type", type), text_of(data), check_text("id", id)
+        )
 
 
 def encode_comment(text: str) -> bytes:

@@ -79,6 +79,7 @@ def orphan_info(told: Dict[str, Any]) -> StreamInfo:
         {
             "id": told["streamId"],
             "state": STATES.index(state) if state in STATES else 4,
+            "flags": 0,
             "owner": told.get("userId") or "",
             "kind": told.get("streamType") or "",
             "metadata": json.dumps(told.get("metadata", {})).encode(),

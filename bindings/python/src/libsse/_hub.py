@@ -65,32 +65,46 @@ class Stream:
     async def send(self, data: Any, type: str = "") -> str:
         """Appends one event; gives its id. `data` is text, an Event, or whatever
         has JSON: a dict, a list, a number, a dataclass, a pydantic model."""
-        if self._hub._core.waits:
-            return await self._hub._run(self.sync.send, data, type)
-        id = self.sync.send(data, type)
-        self._sent += 1
+        if self.sync.waits:
+            return await self._run(self.sync.send, data, type)
+        id = self._send_here(data, type)
         if self._sent % SENDS == 0:
             await _loop.here().sleep(0)
         return id
 
+    def _send_here(self, data: Any, type: str = "") -> str:
+        """On a running loop's thread, of a hub whose appends wait for nothing."""
+        self._sent += 1
+        door = self._hub._doors.near()
+        if door is None:
+            return self.sync.send(data, type)
+        return door.send(self.sync, data, type)
+
     async def send_many(self, items: Iterable[Any], type: str = "") -> str:
         """Appends events of one type in one step, all or none; gives the last
         one's id."""
-        return await self._hub._run(self.sync.send_many, items, type)
+        return await self._run(self.sync.send_many, items, type)
 
     async def complete(self, data: Any = None, type: str = "") -> str:
         """Ends the stream with an event, `completed` unless named; gives its id."""
-        return await self._hub._run(self.sync.complete, data, type)
+        return await self._run(self.sync.complete, data, type)
 
     async def fail(self, data: Any = None, type: str = "") -> str:
-        return await self._hub._run(self.sync.fail, data, type)
+        return await self._run(self.sync.fail, data, type)
 
     async def cancel(self, data: Any = None, type: str = "") -> str:
         """Ends it as cancelled, at once: for its producer. Others `stop` it."""
-        return await self._hub._run(self.sync.cancel, data, type)
+        return await self._run(self.sync.cancel, data, type)
 
     async def info(self) -> StreamInfo:
         return self.sync.info()
+
+    async def _run(self, call: Callable[..., R], *args: Any) -> R:
+        """What may wait goes to a thread. A stream that is written here alone waits
+        for no store."""
+        if self.sync.waits:
+            return await _loop.here().in_thread(call, *args)
+        return call(*args)
 
 
 class Hub:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import threading
 import weakref
@@ -9,8 +11,12 @@ from typing import Any, Callable, Dict, List, Optional
 
 from . import _core
 from ._events import check_text
-from ._options import split
-from .errors import HubClosed
+from ._options import BLOCK, split
+from .errors import HubClosed, InvalidArgument, StoreUnavailable, TimedOut
+
+log = logging.getLogger("libsse")
+
+FLUSH_MS = 5000  # for what the store has not had, when a hub ends
 
 _hubs: weakref.WeakSet[HubCore] = weakref.WeakSet()
 
@@ -28,11 +34,12 @@ class HubCore:
             raise TypeError(f"{names}: options of a store, and there is none")
         self.closed: bool = False
         self.expose_errors: bool = False
-        self.waits: bool = self.has_store or self.options.get("slow_policy") == 2
+        self.waits: bool = self.has_store or self.options.get("slow_policy") == BLOCK
         self._handle: Optional[_core.Hub] = None
         self._lock = threading.Lock()
         self._last_key = 0
         self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.readers: weakref.WeakSet[Any] = weakref.WeakSet()  # those of threads
         self.on_fork: List[Callable[[], None]] = []
         _hubs.add(self)
 
@@ -52,9 +59,16 @@ class HubCore:
             if self._handle is None:
                 handle = _core.sse_hub_new(self.options)
                 if self.has_store:
-                    _core.sse_hub_set_store(handle, self.url, self._store_options)
+                    self._set_store(handle)
                 self._handle = handle
             return self._handle
+
+    def _set_store(self, handle: _core.Hub) -> None:
+        try:
+            _core.sse_hub_set_store(handle, self.url, self._store_options)
+        except (InvalidArgument, StoreUnavailable) as error:
+            why = _core.sse_hub_store_error(handle)
+            raise type(error)(why or str(error)) from None
 
     def close(self) -> None:
         """Its streams' handles would keep it alive, with its thread and leases."""
@@ -63,7 +77,14 @@ class HubCore:
             for stream in list(self.streams):
                 stream._core = None
             handle, self._handle = self._handle, None
-        del handle  # without the lock: it waits for the store to have it all
+        for reader in list(self.readers):
+            reader.close()
+        if handle is None:
+            return
+        try:
+            _core.sse_hub_flush(handle, FLUSH_MS)
+        except (TimedOut, StoreUnavailable):
+            log.error("a hub ends before its store has had all; it cannot be reached")
 
     def new_key(self) -> int:
         with self._lock:
@@ -75,6 +96,7 @@ class HubCore:
         self._lock = threading.Lock()
         self._handle = None
         self.streams = weakref.WeakSet()
+        self.readers = weakref.WeakSet()
         for callback in self.on_fork:
             callback()
 
@@ -82,6 +104,14 @@ class HubCore:
 def _after_fork_in_child() -> None:
     for hub in list(_hubs):
         hub.forget()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Hubs that the program has left open: what they owe their store is due."""
+    for hub in list(_hubs):
+        if hub.has_store and hub.is_open:
+            hub.close()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -19,6 +19,7 @@ class StreamInfo:
         "ended_ms",
         "first_seq",
         "id",
+        "is_channel",
         "last_seq",
         "log_bytes",
         "raw_metadata",
@@ -32,6 +33,7 @@ class StreamInfo:
     def __init__(self, core: Dict[str, Any]) -> None:
         self.id: str = core["id"]
         self.state: str = _core.sse_state_name(core["state"])
+        self.is_channel: bool = bool(core["flags"] & 1)
         self.user_id: str = core["owner"]
         self.stream_type: str = core["kind"]
         self.raw_metadata: bytes = core["metadata"]

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 NEVER = 0xFFFFFFFF
 
+BLOCK = 2  # of slow_policy: an append may wait
+
 _MAY_BE_NEVER = ("heartbeat_ms", "retry_ms", "sweep_ms")
 _OF_STORE = ("start_ms", "command_ms", "linger_ms", "lease_ms", "sweep_ms", "idle_ms")
 _WORDS: Dict[str, Tuple[str, ...]] = {

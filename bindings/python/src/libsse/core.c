@@ -42,7 +42,13 @@ int core_view_get(core_view *v, PyObject *from)
     if (PyUnicode_Check(from)) { /* its UTF-8 is kept by the object itself */
         v->data = PyUnicode_AsUTF8AndSize(from, &len);
         v->len = (size_t)len;
-        return v->data ? 0 : -1;
+        if (v->data)
+            return 0;
+        if (PyErr_ExceptionMatches(PyExc_UnicodeError)) { /* half a pair */
+            PyErr_Clear();
+            core_raise(SSE_ERR_UTF8);
+        }
+        return -1;
     }
     if (PyObject_GetBuffer(from, &v->buffer, PyBUF_SIMPLE) < 0)
         return -1;
@@ -221,18 +227,50 @@ static bool put(PyObject *list, Py_ssize_t at, PyObject *item)
     return item && PyList_SetItem(list, at, item) == 0;
 }
 
+/* Readers of one stream have the same bytes, as a rule: `last`, where they are
+ * those of the note before, serves again. */
+static PyObject *note_bytes(const sse_batch *b, size_t i, PyObject *last)
+{
+    const sse_note *n = &b->notes[i];
+    const char     *data = b->data + n->offset;
+
+    if (last && b->notes[i - 1].len == n->len &&
+        memcmp(b->data + b->notes[i - 1].offset, data, n->len) == 0) {
+        Py_INCREF(last);
+        return last;
+    }
+    return PyBytes_FromStringAndSize(data, (Py_ssize_t)n->len);
+}
+
+/* Takes over `bytes`. */
+static PyObject *note_tuple(const sse_note *n, PyObject *bytes)
+{
+    PyObject *items[] = {PyLong_FromLong((long)n->kind),
+                         PyLong_FromLong((long)n->reason),
+                         PyLong_FromUnsignedLongLong(n->key), bytes};
+    PyObject *made = PyTuple_New(4);
+
+    for (Py_ssize_t i = 0; i < 4; i++) {
+        if (!items[i])
+            Py_CLEAR(made);
+        if (made)
+            (void)PyTuple_SetItem(made, i, items[i]);
+        else
+            Py_XDECREF(items[i]);
+    }
+    return made;
+}
+
 PyObject *core_batch(const sse_batch *batch)
 {
     size_t    count = batch ? batch->note_count : 0;
     PyObject *list = PyList_New((Py_ssize_t)count);
+    PyObject *bytes = NULL;
 
     for (size_t i = 0; list && i < count; i++) {
-        const sse_note *n = &batch->notes[i];
-
-        if (!put(list, (Py_ssize_t)i,
-                 Py_BuildValue("(IIKy#)", n->kind, n->reason,
-                               (unsigned long long)n->key,
-                               batch->data + n->offset, (Py_ssize_t)n->len)))
+        bytes = note_bytes(batch, i, bytes);
+        if (!bytes || !put(list, (Py_ssize_t)i,
+                           note_tuple(&batch->notes[i], bytes)))
             Py_CLEAR(list);
     }
     return list;

@@ -210,6 +210,8 @@ core_rc sse_list_next(sse_list *list, const sse_stream_info **out);
 core_rc sse_queue_new(sse_hub *hub, const void *none, sse_queue **out);
 int sse_queue_fd(sse_queue *q);
 void sse_queue_wake(sse_queue *q);
+void sse_queue_hush(sse_queue *q);
+int sse_queue_drain(sse_queue *q, uint32_t max_notes, const sse_batch **out);
 void sse_subscriber_next(sse_subscriber *sub);
 
 core_rc sse_loop_new(sse_loop **out);
@@ -243,6 +245,7 @@ core_rc sse_hub_remove(sse_hub *hub, const char *id, size_t id_len);
 core_rc sse_hub_settle(sse_hub *hub, const char *id, size_t id_len, int state,
                        const char *type, size_t type_len, const char *data,
                        size_t data_len);
+core_rc sse_hub_flush(sse_hub *hub, int64_t timeout_ms);
 core_rc sse_hub_metrics(sse_hub *hub, sse_buffer *out);
 core_rc sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
                        sse_queue *or_none, const sse_stream_options *opts,
@@ -259,7 +262,6 @@ core_rc sse_list_new(sse_hub *hub, const char *owner, size_t owner_len,
 core_rc sse_subscriber_new(sse_stream *s, sse_queue *q, const char *cursor,
                            size_t cursor_len, const sse_subscriber_options *opts,
                            sse_subscriber **out);
-int sse_queue_drain(sse_queue *q, uint32_t max_notes, const sse_batch **out);
 int sse_queue_wait(sse_queue *q, int64_t timeout_ms);
 int sse_client_next(sse_client *c, int64_t timeout_ms, const sse_news **out);
 

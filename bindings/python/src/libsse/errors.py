@@ -96,6 +96,9 @@ class BadCursor(SSEError, ValueError):
         "start, or $ for only what is new."
     )
 
+    def __init__(self, _: str = "") -> None:
+        super().__init__(self.message)
+
 
 class NotUTF8(SSEError, ValueError):
     status = 400

@@ -26,11 +26,11 @@ from typing import (
 )
 
 from . import _core
-from ._events import Event, Parser, check_id, check_text, text_of
+from ._events import Event, Parser, check_id, check_text, text_of, utf8
 from ._hub_core import HubCore
 from ._info import Recovered, StreamInfo
-from ._options import NEVER, number_of, of_stream
-from .errors import HubClosed, StreamEnded, TooLarge
+from ._options import BLOCK, NEVER, number_of, of_stream
+from .errors import HubClosed, InvalidArgument, StreamEnded, TooLarge
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, Unpack
@@ -52,11 +52,12 @@ T = TypeVar("T", Event, bytes)
 class Stream:
     """A handle on one stream of a hub. Dropping it ends nothing. Any thread."""
 
-    __slots__ = ("__weakref__", "_core", "id")
+    __slots__ = ("__weakref__", "_core", "id", "waits")
 
-    def __init__(self, hub: HubCore, core: _core.Stream, id: str) -> None:
+    def __init__(self, hub: HubCore, core: _core.Stream, id: str, waits: bool) -> None:
         self._core: Optional[_core.Stream] = core
         self.id: str = id
+        self.waits: bool = waits  # an append may, for the store or for readers
         hub.streams.add(self)
 
     def __repr__(self) -> str:
@@ -69,18 +70,26 @@ class Stream:
             data, type = data.data, type or data.type
         if data.__class__ is not str:
             data = text_of(data)
+        if type.__class__ is not str:
+            check_text("type", type)
         core = self._core or self._handle
-        return _core.sse_stream_append(core, check_text("type", type), data)
+        try:
+            return _core.sse_stream_append(core, type, data)
+        except InvalidArgument:
+            raise _bad_type() from None
 
     def send_many(self, items: Iterable[Any], type: str = "") -> str:
         """Appends events of one type in one step, all or none; gives the last
         one's id."""
         texts = [text_of(item) for item in items]
-        pieces = [t.encode() if isinstance(t, str) else t for t in texts]
+        pieces = [utf8(t) if isinstance(t, str) else t for t in texts]
         sizes = array("I", map(len, pieces))
-        return _core.sse_stream_append_batch(
-            self._handle, check_text("type", type), b"".join(pieces), sizes
-        )
+        try:
+            return _core.sse_stream_append_batch(
+                self._handle, check_text("type", type), b"".join(pieces), sizes
+            )
+        except InvalidArgument:
+            raise _bad_type() from None
 
     def complete(self, data: Any = None, type: str = "") -> str:
         """Ends the stream with an event, `completed` unless named; gives its id."""
@@ -96,12 +105,14 @@ class Stream:
     def _end(self, state: int, data: Any, type: str) -> str:
         if isinstance(data, Event):
             data, type = data.data, type or data.type
-        return _core.sse_stream_end(
-            self._handle,
-            state,
-            check_text("type", type),
-            "{}" if data is None else text_of(data),
-        )
+        text = "{}" if data is None else text_of(data)
+        check_text("type", type)
+        try:
+            return _core.sse_stream_end(self._handle, state, type, text)
+        except InvalidArgument:
+            if self.info().is_channel:
+                raise InvalidArgument("a channel has no end; remove it") from None
+            raise _bad_type() from None
 
     def info(self) -> StreamInfo:
         return StreamInfo(_core.sse_stream_get_info(self._handle))
@@ -111,6 +122,10 @@ class Stream:
         if self._core is None:
             raise HubClosed("the hub has been closed")
         return self._core
+
+
+def _bad_type() -> InvalidArgument:
+    return InvalidArgument(InvalidArgument.message)
 
 
 class Subscription(Generic[T]):
@@ -141,6 +156,7 @@ class Subscription(Generic[T]):
             )
         except StreamEnded:
             self.reason = "ended"  # nothing will ever come
+        hub.readers.add(self)
 
     def __enter__(self) -> Subscription[T]:
         return self
@@ -164,9 +180,7 @@ class Subscription(Generic[T]):
             while not self._ready:
                 if self.reason is not None:
                     return None
-                if self._hub.closed:
-                    self.close()
-                elif not self._drain() and not self._wait(timeout_s):
+                if not self._drain() and not self._wait(timeout_s):
                     raise TimeoutError("nothing came in the time given")
             return self._ready.popleft()
 
@@ -261,7 +275,7 @@ class Hub:
         if id != "":
             check_id(id)
         for name, text in (("user_id", user_id), ("stream_type", stream_type)):
-            if len(check_text(name, text).encode()) > TEXT_MAX:
+            if len(utf8(check_text(name, text))) > TEXT_MAX:
                 raise TooLarge(f"{name} is longer than {TEXT_MAX} bytes")
         raw = b"" if metadata is None else raw_json(metadata)
         if len(raw) > METADATA_MAX:
@@ -279,12 +293,16 @@ class Hub:
         except Exception:
             _core.sse_hub_remove(handle, id)
             raise
-        return Stream(self.core, core, id)
+        policy = numbers.get("slow_policy", self.core.options.get("slow_policy"))
+        if policy == BLOCK:
+            self.core.waits = True  # a handle that is opened does not know it
+        shared = self.core.has_store and bool(numbers["flags"] & SHARED)
+        return Stream(self.core, core, id, shared or policy == BLOCK)
 
     def open(self, id: str) -> Stream:
         """A handle on a stream that there is. StreamNotFound, if there is none."""
         core = _core.sse_stream_open(self.core.handle, check_id(id))
-        return Stream(self.core, core, id)
+        return Stream(self.core, core, id, self.core.waits)
 
     def stop(self, id: str) -> None:
         """Asks a stream's producer to stop, wherever it runs."""
@@ -433,5 +451,8 @@ def raw_json(value: Any) -> bytes:
     """JSON text as bytes: given as bytes, it is taken as it is."""
     if isinstance(value, bytes):
         return value
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:  # NaN, or a circle
+        raise InvalidArgument(f"the metadata have no JSON: {error}") from None
+    return utf8(text)
