@@ -23,13 +23,11 @@ from suite.api import JSON
 from suite.checks import assert_error
 from suite.sse_reader import Event, Parser, Retry
 from suite.wire import Connection, fetch
-from test_servers import DEADLINE_S, PYTHON, Server, redis  # noqa: F401
+from test_servers import DEADLINE_S, PYTHON, Server
 
 import libsse
 from libsse import sync
 
-pytest.importorskip("django")
-pytest.importorskip("flask")
 
 WORKERS = {
     "gthread": ["-k", "gthread", "--threads", "8"],
@@ -112,7 +110,7 @@ def test_shutdown(app: str, worker: str, tmp_path: Path) -> None:
         server.kill()
 
 
-def test_shutdown_without_readers(redis: str, tmp_path: Path) -> None:  # noqa: F811
+def test_shutdown_without_readers(redis: str, tmp_path: Path) -> None:
     """A producer that nobody reads ends its stream too, where others see it."""
     server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=redis)
     try:
@@ -128,7 +126,7 @@ def test_shutdown_without_readers(redis: str, tmp_path: Path) -> None:  # noqa: 
 
 
 def test_silent_readers_are_told_to_come_back(
-    redis: str,  # noqa: F811
+    redis: str,
     tmp_path: Path,
 ) -> None:
     """Their stream is of another process, and goes on."""
