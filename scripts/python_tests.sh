@@ -112,7 +112,7 @@ other) other "$2" ;;
 types) run_pytest "$main/bin/python" $binding/tests/test_types.py ;;
 suite) run_pytest "$main/bin/python" -n 2 --server all \
            $binding/tests/test_suite.py ;;
-packaging) run_pytest "$main/bin/python" -m packaging --keep "$at/dist" \
+packaging) rm -rf "$at/dist"; run_pytest "$main/bin/python" -m packaging --keep "$at/dist" \
                $binding/tests ;;
 tests) run_pytest "$main/bin/python" -n 2 -m "not packaging" \
            $(printf -- '--ignore=%s ' $(test_files test_suite.py test_types.py)) \

@@ -1,5 +1,7 @@
 """The requests of docs/http.md, one short method each."""
 
+from __future__ import annotations
+
 import json
 import secrets
 from collections.abc import Iterator

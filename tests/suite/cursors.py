@@ -1,5 +1,7 @@
 """Where a reader goes on: Last-Event-ID and last_event_id."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from urllib.parse import quote
 

@@ -1,5 +1,7 @@
 """complete, fail, stop, and DELETE."""
 
+from __future__ import annotations
+
 import pytest
 
 from suite.api import JSON, NDJSON, TEXT, Api, path_of

@@ -1,5 +1,7 @@
 """GET .../recover, and the list of a user's streams."""
 
+from __future__ import annotations
+
 import re
 from datetime import datetime
 

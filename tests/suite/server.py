@@ -4,6 +4,8 @@ It takes the flags of sse-server and prints `listening on http://HOST:PORT`
 when it is ready.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import signal

@@ -3,6 +3,8 @@
 It shares no code with the library, so that the library does not test itself.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 

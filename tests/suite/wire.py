@@ -3,6 +3,8 @@
 It is strict about what it reads: a malformed head or chunk is a failure.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import select

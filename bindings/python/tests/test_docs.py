@@ -154,7 +154,6 @@ def test_one_reader(source: str) -> None:
 
 @example("python.md", "libsse.mcp")
 def test_mcp(source: str) -> None:
-    pytest.importorskip("mcp")
     body = (
         b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":'
         b'"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}'
@@ -179,7 +178,6 @@ def test_flask(source: str) -> None:
 
 @example("python.md", "libsse.django")
 def test_django(source: str) -> None:
-    pytest.importorskip("django")
     import app_wsgi  # noqa: F401  it sets Django up
     from django.test import RequestFactory
 

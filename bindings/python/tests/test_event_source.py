@@ -18,6 +18,8 @@ from typing import Any
 import anyio
 import hypercorn.trio
 import pytest
+import sse_starlette
+import sse_starlette.sse as theirs
 import trio
 from fastapi import FastAPI
 from helpers import WAIT_S, serving
@@ -30,9 +32,6 @@ from suite.wire import Connection, fetch
 from test_servers import COMMANDS, DEADLINE_S, Server
 
 from libsse import Event
-
-sse_starlette = pytest.importorskip("sse_starlette")
-theirs = pytest.importorskip("sse_starlette.sse")
 
 try:
     from fastapi.sse import ServerSentEvent as FastAPIEvent
@@ -241,22 +240,32 @@ def test_what_is_wrong_is_said_at_once(wrong: Any, error: type[Exception]) -> No
 @servers
 def test_pings(serve: Any) -> None:
     """Between items that take their time, in a generator that holds its thread."""
+    go_on = threading.Event()
 
     def items() -> Iterator[str]:
         yield "a"
-        time.sleep(0.2)
+        assert go_on.wait(WAIT_S)
         yield "b"
 
-    def respond(**options: Any) -> bytes:
-        return body_of(lambda: EventSourceResponse(items(), sep="\n", **options), serve)
+    def respond(**options: Any) -> Any:
+        return lambda: EventSourceResponse(items(), sep="\n", **options)
 
-    body = respond(ping=0.02)
-    assert body.startswith(b"data: a\n\n: ping\n\n: ping\n\n")
-    assert body.endswith(b": ping\n\ndata: b\n\n")
-    own = respond(ping=0.02, ping_message_factory=lambda: {"event": "ping"})
-    assert own.startswith(b"data: a\n\nevent: ping\n\nevent: ping\n\n")
-    for ping in (0, None):
-        assert respond(ping=ping) == b"data: a\n\ndata: b\n\n"
+    for own, ping in (({}, b": ping\n\n"), (OWN_PING, b"event: ping\n\n")):
+        go_on.clear()
+        body = b""
+        with serve(application(respond(ping=0.02, **own))) as url:
+            with Connection(url) as connection:
+                connection.request("GET", "/")
+                for piece in connection.read_body(connection.read_head()):
+                    body += piece
+                    if body.partition(b"data: a\n\n")[2].count(ping) >= 2:
+                        go_on.set()
+        assert body.replace(ping, b"") == b"data: a\n\ndata: b\n\n"
+    for never in (0, None):
+        assert body_of(respond(ping=never), serve) == b"data: a\n\ndata: b\n\n"
+
+
+OWN_PING = {"ping_message_factory": lambda: {"event": "ping"}}
 
 
 @servers

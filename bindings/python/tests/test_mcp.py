@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import json
 import logging
-import shutil
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator

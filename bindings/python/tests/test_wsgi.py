@@ -30,8 +30,6 @@ from test_servers import DEADLINE_S, PYTHON, Server
 import libsse
 from libsse import sync
 
-pytest.importorskip("django")
-pytest.importorskip("flask")
 
 WORKERS = {
     "gthread": ["-k", "gthread", "--threads", "8"],
@@ -152,12 +150,12 @@ next(iter(body))
 """
 
 
-def test_a_program_that_ends_stops_its_producers(redis: str) -> None:  # noqa: F811
+def test_a_program_that_ends_stops_its_producers(url: str) -> None:
     """Whatever server it has, or none."""
-    command = [sys.executable, "-c", PROGRAM, redis]
+    command = [sys.executable, "-c", PROGRAM, url]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=True)
     assert done.stdout == b"finally\n"
-    with sync.Hub(redis) as hub:
+    with sync.Hub(url) as hub:
         assert hub.recover("p").terminal_event.json() == {"reason": "shutdown"}
 
 
