@@ -19,6 +19,7 @@ from typing import (
     Iterator,
     List,
     Optional,
+    Tuple,
     TypeVar,
     Union,
     cast,
@@ -49,6 +50,13 @@ METADATA_MAX, TEXT_MAX = 16384, 255
 T = TypeVar("T", Event, bytes)
 
 
+def payload(data: Any, type: str) -> Tuple[Union[str, bytes], str]:
+    """The text that is sent for a value, and its type."""
+    if isinstance(data, Event):
+        data, type = data.data, type or data.type
+    return text_of(data), check_text("type", type)
+
+
 class Stream:
     """A handle on one stream of a hub. Dropping it ends nothing. Any thread."""
 
@@ -65,12 +73,8 @@ class Stream:
     def send(self, data: Any, type: str = "") -> str:
         """Appends one event; gives its id. `data` is text, an Event, or whatever
         has JSON: a dict, a list, a number, a dataclass, a pydantic model."""
-        if data.__class__ is Event:
-            data, type = data.data, type or data.type
-        if data.__class__ is not str:
-            data = text_of(data)
-        if type.__class__ is not str:
-            check_text("type", type)
+        if data.__class__ is not str or type.__class__ is not str:
+            data, type = payload(data, type)
         return _core.sse_stream_append(self._core or self._handle, type, data)
 
     def send_many(self, items: Iterable[Any], type: str = "") -> str:
