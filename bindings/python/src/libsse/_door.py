@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import logging
 from time import monotonic
-from typing import Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from . import _core, _loop, _shutdown, sync
 from ._hub_core import HubCore
@@ -22,6 +22,7 @@ log = logging.getLogger("libsse")
 BATCH = 64  # in one turn of the loop, which others want too
 BUSY_S = 0.0002  # between two events: less is a row of them
 HOLD_S = 0.001  # what comes in a row waits for more
+SENDS = 64  # by one producer without giving the loop a turn
 
 
 class Door:
@@ -62,19 +63,20 @@ class Door:
             return stream.send(data, type)
         if self._call_soon is None:
             return stream.send(data, type)
+        if data.__class__ is not str or type.__class__ is not str:
+            data, type = sync.payload(data, type)
+        handle = stream._core or stream._handle
         now = monotonic()
-        is_busy = now < self._busy_until
+        most = 1 if now < self._busy_until else BATCH
         self._busy_until = now + BUSY_S
-        _core.sse_queue_hush(self.queue)
+        is_armed = False
         try:
-            id = stream.send(data, type)
-        except BaseException:
-            self._come()
-            raise
-        if is_busy:
-            self._come()
-        else:
-            self._context.run(self._flush)
+            id, notes, is_armed = _core.sse_send(self.queue, handle, type, data, most)
+        finally:
+            if not is_armed:
+                self._come()
+        if notes:
+            self._context.run(self._hand_over, notes)
         return id
 
     def _readable(self) -> None:
@@ -84,13 +86,14 @@ class Door:
 
     def _flush(self) -> None:
         """Drains until there is nothing, or for now enough."""
+        count = BATCH
         try:
             count = self._drain()
-            if count > 0 and (count == BATCH or self._drain() > 0):
+            if 0 < count < BATCH:
+                count = self._drain()
+        finally:
+            if count > 0:
                 self._come()
-        except Exception:
-            self._come()
-            log.exception("what came for a reader could not be handed over")
 
     def _come(self) -> None:
         if self._call_soon is not None and not self._coming:
@@ -117,12 +120,19 @@ class Door:
         if self.is_closed:
             return 0
         notes = _core.sse_queue_drain(self.queue, BATCH)
+        self._hand_over(notes)
+        return len(notes)
+
+    def _hand_over(self, notes: List[_core._Note]) -> None:
+        """What goes wrong with one must not concern others, nor who has sent."""
         handlers = self.handlers
         for kind, reason, key, data in notes:
             handler = handlers.get(key)
             if handler is not None:
-                handler(kind, reason, data)
-        return len(notes)
+                try:
+                    handler(kind, reason, data)
+                except Exception:
+                    log.exception("what came from the hub could not be handed over")
 
 
 class Doors:

@@ -25,7 +25,7 @@ from typing import (
 
 from . import _loop, sync
 from ._api import Api
-from ._door import Doors
+from ._door import SENDS, Doors
 from ._events import Event, check_id, check_text
 from ._guardian import Guardian
 from ._hub_core import HubCore
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from .asgi import StreamResponse
 
 R = TypeVar("R")
-
-# Sends in a row without giving the loop a turn.
-SENDS = 64
 
 
 class Stream:

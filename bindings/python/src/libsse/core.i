@@ -288,6 +288,10 @@ core_rc core_append_batch(sse_stream *s, const char *type, size_t type_len,
                           const char *data, size_t data_len, const char *text,
                           size_t len, sse_event_id *out);
 %nothread core_append_batch;
+%rename(sse_send) core_send;
+PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
+                    size_t type_len, const char *data, size_t data_len,
+                    uint32_t max_notes);
 %rename(sse_client_no_token) core_client_no_token;
 core_rc core_client_no_token(sse_client *c);
 core_rc sse_client_decide(sse_client *c, int decision);
