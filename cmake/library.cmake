@@ -5,7 +5,6 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.44)
 pkg_check_modules(LIBCURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
-pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson>=1.7)
 pkg_check_modules(HIREDIS REQUIRED IMPORTED_TARGET hiredis>=0.14)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET libssl>=1.1.1 libcrypto)
 find_path(HTTP_PARSER_INCLUDE_DIR http_parser.h REQUIRED)
@@ -16,9 +15,6 @@ set(sse_src_dir ${PROJECT_SOURCE_DIR}/libsse/src)
 file(GLOB core_sources CONFIGURE_DEPENDS ${sse_src_dir}/core/*.c)
 file(GLOB io_sources CONFIGURE_DEPENDS ${sse_src_dir}/io/*.c)
 file(GLOB store_sources CONFIGURE_DEPENDS ${sse_src_dir}/store/*.c)
-if(NOT EXISTS ${sse_src_dir}/store/redis.c) # the engine is not whole yet
-    list(FILTER store_sources EXCLUDE REGEX "redis_(call|writer|registry|guardian|metrics|tail|fetch|shared)")
-endif()
 
 # The parser's loops gain a tenth from it; the rest gains nothing.
 set_source_files_properties(

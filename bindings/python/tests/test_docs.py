@@ -202,7 +202,9 @@ def test_five_minutes(source: str, tmp_path: Path) -> None:
     """Its commands, one after the other, with another port."""
     section = TEXT["README.md"].partition("## Python in five minutes")[2]
     section = section.partition("\n## ")[0]
-    _, serve, begin, resume = re.findall(r"^    \$ (.*)$", section, re.MULTILINE)
+    commands = re.findall(r"^    \$ (.*)$", section, re.MULTILINE)
+    *install, serve, begin, resume = commands
+    assert [c.split()[0] for c in install] == ["apt-get", "python3", "pip"]
     port = str(free_port())
     assert all("8000" in command for command in (serve, begin, resume))
     serve, begin, resume = (c.replace("8000", port) for c in (serve, begin, resume))
