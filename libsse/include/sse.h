@@ -507,6 +507,11 @@ SSE_API int sse_queue_wait(sse_queue *q, int64_t timeout_ms);
 /* Makes the next drain give SSE_NOTE_WAKE. Any thread. */
 SSE_API void sse_queue_wake(sse_queue *q);
 
+/* The host is going to drain: no wake-up until a drain has returned 0. Before
+ * an append on the thread of its event loop, when it has asked that loop for a
+ * turn, this saves it a wake-up by itself. Any thread. */
+SSE_API void sse_queue_hush(sse_queue *q);
+
 /* ---- Subscribers -------------------------------------------------------- */
 
 /* A reader: a cursor into a log, and a queue to deliver to. What it gets are

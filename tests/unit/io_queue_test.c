@@ -284,6 +284,11 @@ static void stops_a_channel_as_it_says(void **state)
 
 /* ---- Waking ---- */
 
+static void count_wake(void *user)
+{
+    atomic_fetch_add((atomic_int *)user, 1);
+}
+
 static void wakes_on_the_edge(void **state)
 {
     sse_stream     *s;
@@ -319,6 +324,110 @@ static void wakes_on_the_edge(void **state)
     close_all();
 }
 
+static void is_hushed_until_it_is_drained(void **state)
+{
+    atomic_int      wakes = 0;
+    sse_stream     *s;
+    sse_subscriber *sub;
+    int             fd;
+
+    (void)state;
+    open_all();
+    fd = sse_queue_fd(q);
+    OK(sse_queue_on_wake(q, count_wake, &wakes));
+    s = create("s", NULL, 0);
+    sub = subscribe(s, q, 1, 0);
+    assert_int_equal(drain(0), 0);
+    atomic_store(&wakes, 0); /* it was called for what came before it */
+    sse_queue_hush(q);
+    append(s, "one");
+    sse_queue_wake(q);
+    assert_false(readable(fd));
+    assert_int_equal(drain(0), 2);
+    append(s, "two");
+    assert_false(readable(fd));
+    assert_int_equal(drain(0), 1);
+    assert_int_equal(drain(0), 0);
+    assert_int_equal(atomic_load(&wakes), 0);
+    append(s, "three"); /* that drain has armed it again */
+    assert_true(readable(fd));
+    assert_int_equal(atomic_load(&wakes), 1);
+    sse_queue_hush(q); /* what has been told is not taken back */
+    assert_true(readable(fd));
+    while (drain(0) > 0)
+        ;
+    assert_false(readable(fd));
+    assert_int_equal(sse_queue_wait(q, 5), SSE_ERR_TIMEOUT);
+    sse_queue_hush(q);
+    append(s, "four");
+    assert_int_equal(sse_queue_wait(q, -1), SSE_OK);
+    sse_subscriber_free(sub);
+    sse_stream_free(s);
+    close_all();
+}
+
+enum { APPENDS = 2000 };
+
+static void *append_many(void *s)
+{
+    for (int i = 0; i < APPENDS; i++) { /* OK() is for the test's thread */
+        (void)sse_stream_append(s, "", 0, "theirs", 6, NULL);
+        if (i % 7 == 0)
+            usleep(20);
+    }
+    return NULL;
+}
+
+static size_t count_events(void)
+{
+    size_t      count = 0;
+    const char *at = batch->data, *end = at + batch->data_len;
+
+    while ((at = memmem(at, (size_t)(end - at), "data: ", 6)) != NULL) {
+        count++;
+        at += 6;
+    }
+    return count;
+}
+
+/* A host hushes what it sends itself, and sleeps whenever a drain has given
+ * nothing: whatever others append meanwhile must wake it. */
+static void loses_no_wake_up_of_others_when_hushed(void **state)
+{
+    sse_stream     *s;
+    sse_subscriber *sub;
+    pthread_t       thread;
+    struct pollfd   p = {.events = POLLIN};
+    size_t          seen = 0, mine = 0;
+
+    (void)state;
+    open_all();
+    p.fd = sse_queue_fd(q);
+    s = create("s", NULL, 0);
+    sub = subscribe(s, q, 1, 0);
+    pthread_create(&thread, NULL, append_many, s);
+    while (seen < APPENDS + mine) {
+        if (mine < APPENDS) {
+            sse_queue_hush(q);
+            append(s, "mine");
+            mine++;
+        } else if (poll(&p, 1, NET_PATIENCE_MS) != 1) {
+            fail_msg("%zu events were not told", APPENDS + mine - seen);
+        }
+        while (drain(1) > 0)
+            seen += count_events();
+        if (mine % 3 == 0)
+            (void)poll(&p, 1, 1);
+    }
+    pthread_join(thread, NULL);
+    while (drain(0) > 0)
+        ;
+    assert_false(readable(p.fd)); /* nor does one stay */
+    sse_subscriber_free(sub);
+    sse_stream_free(s);
+    close_all();
+}
+
 static void wakes_for_what_came_before_the_descriptor(void **state)
 {
     sse_stream     *s;
@@ -333,11 +442,6 @@ static void wakes_for_what_came_before_the_descriptor(void **state)
     sse_subscriber_free(sub);
     sse_stream_free(s);
     close_all();
-}
-
-static void count_wake(void *user)
-{
-    atomic_fetch_add((atomic_int *)user, 1);
 }
 
 static void calls_once_an_edge(void **state)
@@ -947,6 +1051,8 @@ int main(void)
         cmocka_unit_test(tells_producers_to_stop),
         cmocka_unit_test(stops_a_channel_as_it_says),
         cmocka_unit_test(wakes_on_the_edge),
+        cmocka_unit_test(is_hushed_until_it_is_drained),
+        cmocka_unit_test(loses_no_wake_up_of_others_when_hushed),
         cmocka_unit_test(wakes_for_what_came_before_the_descriptor),
         cmocka_unit_test(calls_once_an_edge),
         cmocka_unit_test(calls_for_what_came_before_the_function),

@@ -268,6 +268,23 @@ def test_pings(serve: Any) -> None:
 OWN_PING = {"ping_message_factory": lambda: {"event": "ping"}}
 
 
+@servers
+def test_time_limits_within_are_nobodys_end(serve: Any) -> None:
+    """They cancel what they are around, and it goes on; one is around two items."""
+
+    async def items() -> AsyncIterator[str]:
+        with anyio.move_on_after(0.01):
+            await anyio.sleep(600)
+        yield "a"
+        with anyio.move_on_after(0.01):
+            yield "b"
+            await anyio.sleep(600)
+        yield "c"
+
+    body = body_of(lambda: EventSourceResponse(items(), sep="\n"), serve)
+    assert body == b"data: a\n\ndata: b\n\ndata: c\n\n"
+
+
 def test_what_is_pushed() -> None:
     """A memory stream, which another coroutine fills, as MCP's SDK does it."""
 

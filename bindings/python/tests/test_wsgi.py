@@ -8,6 +8,8 @@ import io
 import json
 import logging
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -110,9 +112,9 @@ def test_shutdown(app: str, worker: str, tmp_path: Path) -> None:
         server.kill()
 
 
-def test_shutdown_without_readers(redis: str, tmp_path: Path) -> None:
+def test_shutdown_without_readers(url: str, tmp_path: Path) -> None:
     """A producer that nobody reads ends its stream too, where others see it."""
-    server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=redis)
+    server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=url)
     try:
         reader = server.read("POST", "/chat/a")
         reader.wait_for(3)
@@ -121,19 +123,51 @@ def test_shutdown_without_readers(redis: str, tmp_path: Path) -> None:
         assert server.process.wait(DEADLINE_S) == 0
     finally:
         server.kill()
-    with sync.Hub(redis) as hub:
+    with sync.Hub(url) as hub:
         assert hub.info("a").state == "cancelled"
 
 
+PROGRAM = """
+import sys
+import time
+from wsgiref.util import setup_testing_defaults
+
+from libsse import sync
+from libsse.wsgi import respond
+
+def words():
+    try:
+        while True:
+            yield "a"
+            time.sleep(0.01)
+    finally:
+        print("finally")
+
+environ = {}
+setup_testing_defaults(environ)
+body = respond(sync.Hub(sys.argv[1]), "p", words)(environ, lambda *_: None)
+next(iter(body))
+"""
+
+
+def test_a_program_that_ends_stops_its_producers(url: str) -> None:
+    """Whatever server it has, or none."""
+    command = [sys.executable, "-c", PROGRAM, url]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=True)
+    assert done.stdout == b"finally\n"
+    with sync.Hub(url) as hub:
+        assert hub.recover("p").terminal_event.json() == {"reason": "shutdown"}
+
+
 def test_silent_readers_are_told_to_come_back(
-    redis: str,
+    url: str,
     tmp_path: Path,
 ) -> None:
     """Their stream is of another process, and goes on."""
-    with sync.Hub(redis) as hub:
+    with sync.Hub(url) as hub:
         stream = hub.create("s")
         stream.send("a")
-        server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=redis)
+        server = gunicorn(tmp_path, "flask", "gthread", APP_STORE=url)
         try:
             with Connection(server.base_url) as connection:
                 connection.request("GET", "/chat/s")

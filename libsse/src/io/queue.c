@@ -18,6 +18,7 @@ struct sse_queue {
     sse__door         door; /* first: sse_stream_new() relies on it         */
     sse_queue_options opts;
     atomic_int        fd; /* -1 until somebody asks for it                */
+    atomic_bool       rung; /* it may be readable                           */
     atomic_bool       woken;
     void (*on_wake)(void *user);
     void     *user;
@@ -43,9 +44,11 @@ static void signal_queue(sse__door *door)
     int            fd = atomic_load(&q->fd);
     const uint64_t one = 1;
 
-    if (fd >= 0)
+    if (fd >= 0) {
+        atomic_store(&q->rung, true);
         while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
             ;
+    }
     if (q->on_wake)
         q->on_wake(q->user);
 }
@@ -142,6 +145,14 @@ void sse_queue_wake(sse_queue *q)
     sse__hub_leave(q->door.hub);
 }
 
+void sse_queue_hush(sse_queue *q)
+{
+    if (sse__hub_enter(q->door.hub) < 0)
+        return;
+    q->door.port.armed = false;
+    sse__hub_leave(q->door.hub);
+}
+
 /* ---- Draining ---- */
 
 static void add_note(sse_queue *q, uint32_t kind, uint32_t reason, uint64_t key,
@@ -230,15 +241,26 @@ static int drain_all(sse_queue *q, uint32_t max)
     return SSE_OK;
 }
 
+/* Makes the descriptor unreadable, if it was ever made readable. A wake-up that
+ * is under way, which is counted before the lock is given up for it, may still
+ * write: then it is rung for the next time too. */
+static void unring(sse_queue *q)
+{
+    uint64_t count;
+
+    if (!atomic_load(&q->rung))
+        return;
+    while (read(atomic_load(&q->fd), &count, sizeof(count)) < 0 &&
+           errno == EINTR)
+        ;
+    if (q->door.signals == 0)
+        atomic_store(&q->rung, false);
+}
+
 /* Nothing is left: the next thing to tell wakes again. */
 static void arm(sse_queue *q)
 {
-    int      fd = atomic_load(&q->fd);
-    uint64_t count;
-
-    if (fd >= 0)
-        while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
-            ;
+    unring(q);
     q->door.port.armed = true;
 }
 

@@ -25,7 +25,7 @@ from typing import (
 
 from . import _loop, sync
 from ._api import Api
-from ._door import Doors
+from ._door import SENDS, Doors
 from ._events import Event, check_id, check_text
 from ._guardian import Guardian
 from ._hub_core import HubCore
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from .asgi import StreamResponse
 
 R = TypeVar("R")
-
-# Sends in a row without giving the loop a turn.
-SENDS = 64
 
 
 class Stream:
@@ -67,11 +64,18 @@ class Stream:
         has JSON: a dict, a list, a number, a dataclass, a pydantic model."""
         if self.sync.waits:
             return await self._run(self.sync.send, data, type)
-        id = self.sync.send(data, type)
-        self._sent += 1
+        id = self._send_here(data, type)
         if self._sent % SENDS == 0:
             await _loop.here().sleep(0)
         return id
+
+    def _send_here(self, data: Any, type: str = "") -> str:
+        """On a running loop's thread, of a hub whose appends wait for nothing."""
+        self._sent += 1
+        door = self._hub._doors.near()
+        if door is None:
+            return self.sync.send(data, type)
+        return door.send(self.sync, data, type)
 
     async def send_many(self, items: Iterable[Any], type: str = "") -> str:
         """Appends events of one type in one step, all or none; gives the last

@@ -50,6 +50,10 @@ class Task(ABC, Generic[R]):
 class Loop(ABC):
     """All of it, but call_threadsafe, is for the loop's own thread."""
 
+    # Calls back in the loop's next turn; None where that is no cheaper than a
+    # descriptor which becomes readable.
+    call_soon: Optional[Callable[[Callable[[], None]], Any]] = None
+
     @property
     @abstractmethod
     def is_closed(self) -> bool: ...
@@ -132,6 +136,7 @@ class AsyncioLoop(Loop):
         self._loop = loop
         self._threads: Optional[ThreadPoolExecutor] = None
         self.new_waiter = loop.create_future  # type: ignore[method-assign]
+        self.call_soon = loop.call_soon
 
     @property
     def is_closed(self) -> bool:

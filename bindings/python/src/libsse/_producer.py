@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterator, List, Optional
 
 from . import sync
-from ._door import Door
+from ._door import SENDS, Door
 from ._loop import Loop, Task
 from .errors import HubClosed, SSEError, StreamEnded, StreamNotFound
 
@@ -169,10 +169,14 @@ class Producer:
                 close()
 
     async def _pump(self, items: AsyncIterator[Any], stream: Stream) -> None:
+        waits = self._hub._core.waits
         try:
             async for item in items:
                 try:
-                    await stream.send(item)
+                    if waits:
+                        await stream.send(item)
+                    elif stream._send_here(item) and stream._sent % SENDS == 0:
+                        await self.loop.sleep(0)
                 except BaseException as error:
                     if self.loop.is_cancel(error):
                         await self._throw(items, error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Deque, Dict, Generic, List, Optional, Typ
 
 from . import _core, sync
 from ._door import Door
-from ._events import Event
+from ._events import Event, Parser
 from .errors import HubClosed, StreamEnded
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Subscription(Generic[T]):
         self._hub = hub
         self._cursor = cursor
         self._options = options
-        self._unpack = sync.unpacker(raw)
+        self._unpack: Any = None if raw else Parser().feed
         self._ready: Deque[T] = deque()
         self._door: Optional[Door] = None
         self._loop: Any = None  # the door's
@@ -92,15 +92,9 @@ class Subscription(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        ready = self._ready
-        while not ready:
-            if self.reason is not None:
-                raise StopAsyncIteration
-            if self._door is None:
-                await self.__aenter__()
-            else:
-                await self._wait()
-        return ready.popleft()
+        if self._ready or await self._more():
+            return self._ready.popleft()
+        raise StopAsyncIteration
 
     def take_ready(self) -> List[T]:
         """What the next steps would give without waiting."""
@@ -108,29 +102,41 @@ class Subscription(Generic[T]):
         self._ready.clear()
         return taken
 
-    async def _wait(self) -> None:
-        self._ask()
-        if self._waiter is not None:
-            raise RuntimeError("another task reads from this subscription")
-        if self._hub._core.closed and self._subscriber is None:
-            raise HubClosed("the hub has been closed")
-        self._waiter = self._loop.new_waiter()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    async def _more(self) -> bool:
+        """Waits for what comes next; false when that is nothing."""
+        while not self._ready:
+            if self.reason is not None:
+                return False
+            if self._door is None:
+                await self.__aenter__()
+                continue
+            self._ask()
+            if self._waiter is not None:
+                raise RuntimeError("another task reads from this subscription")
+            if self._hub._core.closed and self._subscriber is None:
+                raise HubClosed("the hub has been closed")
+            self._waiter = self._loop.new_waiter()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return True
 
-    def _note(self, kind: int, reason: int, data: bytes) -> None:
+    def _note(self, kind: int, reason: int, data: Any) -> None:
         """On the loop's thread."""
         if kind == sync.NOTE_BYTES:
-            self._ready.extend(self._unpack(data))
             self._owed = True
-            if not self._ready:  # a heartbeat, or the retry
-                self._ask()
-                return
+            if self._unpack is None:
+                self._ready.append(data)
+            else:
+                self._ready.extend(self._unpack(data))
+                if not self._ready:  # a heartbeat, or the retry
+                    self._ask()
+                    return
         elif kind == sync.NOTE_END:
             self._finish(sync.REASONS[reason])
-        self._wake()
+        if self._waiter is not None:
+            self._loop.wake(self._waiter)
 
     def _ask(self) -> None:
         """For what comes next. The first bytes may be here before the thread that

@@ -97,7 +97,9 @@ async def send_stream(
 
 
 async def _write(send: Send, reader: Subscription[bytes]) -> None:
-    async for piece in reader:
+    ready = reader._ready
+    while ready or await reader._more():
+        piece = ready.popleft()
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     if reader.reason == "closed":
         return  # nobody is there

@@ -221,26 +221,60 @@ FREE_SLOWLY(sse_client)
 
 /* ---- Out ---- */
 
-/* Puts `item` into the list, which takes it over. */
-static bool put(PyObject *list, Py_ssize_t at, PyObject *item)
+/* Readers of one stream have the same bytes, as a rule: `last`, where they are
+ * those of the note before, serves again. */
+static PyObject *note_bytes(const sse_batch *b, size_t i, PyObject *last)
 {
-    return item && PyList_SetItem(list, at, item) == 0;
+    const sse_note *n = &b->notes[i];
+    const char     *data = b->data + n->offset;
+
+    if (last && b->notes[i - 1].len == n->len &&
+        memcmp(b->data + b->notes[i - 1].offset, data, n->len) == 0) {
+        Py_INCREF(last);
+        return last;
+    }
+    return PyBytes_FromStringAndSize(data, (Py_ssize_t)n->len);
+}
+
+/* Takes over `bytes`. */
+static PyObject *note_tuple(const sse_note *n, PyObject *bytes)
+{
+    PyObject *items[] = {PyLong_FromLong((long)n->kind),
+                         PyLong_FromLong((long)n->reason),
+                         PyLong_FromUnsignedLongLong(n->key), bytes};
+    PyObject *made = PyTuple_New(4);
+
+    for (Py_ssize_t i = 0; i < 4; i++) {
+        if (!items[i])
+            Py_CLEAR(made);
+        if (made)
+            (void)PyTuple_SetItem(made, i, items[i]);
+        else
+            Py_XDECREF(items[i]);
+    }
+    return made;
+}
+
+static int add_batch(PyObject *list, const sse_batch *batch)
+{
+    PyObject *bytes = NULL, *made;
+    int       rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < batch->note_count; i++) {
+        bytes = note_bytes(batch, i, bytes);
+        made = bytes ? note_tuple(&batch->notes[i], bytes) : NULL;
+        rc = made ? PyList_Append(list, made) : -1;
+        Py_XDECREF(made);
+    }
+    return rc;
 }
 
 PyObject *core_batch(const sse_batch *batch)
 {
-    size_t    count = batch ? batch->note_count : 0;
-    PyObject *list = PyList_New((Py_ssize_t)count);
+    PyObject *list = PyList_New(0);
 
-    for (size_t i = 0; list && i < count; i++) {
-        const sse_note *n = &batch->notes[i];
-
-        if (!put(list, (Py_ssize_t)i,
-                 Py_BuildValue("(IIKy#)", n->kind, n->reason,
-                               (unsigned long long)n->key,
-                               batch->data + n->offset, (Py_ssize_t)n->len)))
-            Py_CLEAR(list);
-    }
+    if (list && batch && add_batch(list, batch) < 0)
+        Py_CLEAR(list);
     return list;
 }
 
@@ -344,6 +378,51 @@ int core_append_batch(sse_stream *s, const char *type, size_t type_len,
     return sse_stream_append_batch(s, type, type_len, data, data_len,
                                    (const uint32_t *)(const void *)text,
                                    len / sizeof(uint32_t), out);
+}
+
+/* Until there is nothing: 1, for the queue is armed again; or when that is for
+ * now enough: 0. */
+static int drain_twice(sse_queue *q, uint32_t max_notes, PyObject *list)
+{
+    const sse_batch *batch;
+
+    for (int i = 0; i < 2; i++) {
+        int n = sse_queue_drain(q, max_notes, &batch);
+
+        if (n <= 0)
+            return n == 0; /* what is wrong is met again by the next drain */
+        if (add_batch(list, batch) < 0)
+            return -1;
+        if ((uint32_t)n == max_notes)
+            return 0;
+    }
+    return 0;
+}
+
+PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
+                    size_t type_len, const char *data, size_t data_len,
+                    uint32_t max_notes)
+{
+    sse_event_id id;
+    PyObject    *list;
+    int          rc;
+
+    Py_BEGIN_ALLOW_THREADS
+        sse_queue_hush(q);
+        rc = sse_stream_append(s, type, type_len, data, data_len, &id);
+    Py_END_ALLOW_THREADS
+    if (rc < 0) {
+        core_raise(rc);
+        return NULL;
+    }
+    list = PyList_New(0);
+    rc = list ? drain_twice(q, max_notes, list) : -1;
+    if (rc < 0) {
+        Py_XDECREF(list);
+        return NULL;
+    }
+    return Py_BuildValue("(s#NO)", id.text, (Py_ssize_t)id.text_len, list,
+                         rc ? Py_True : Py_False);
 }
 
 int core_client_no_token(sse_client *c)

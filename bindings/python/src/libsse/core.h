@@ -85,6 +85,12 @@ int core_append_batch(sse_stream *s, const char *type, size_t type_len,
                       const char *data, size_t data_len, const char *text,
                       size_t len, sse_event_id *out);
 
+/* Hushes the queue, appends, and drains it until there is nothing, twice at
+ * most: (id, notes, whether the queue is armed again). */
+PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
+                    size_t type_len, const char *data, size_t data_len,
+                    uint32_t max_notes);
+
 int core_client_no_token(sse_client *c);
 
 PyObject *core_client_header(sse_client *c, const char *name, size_t name_len);

@@ -210,6 +210,8 @@ core_rc sse_list_next(sse_list *list, const sse_stream_info **out);
 core_rc sse_queue_new(sse_hub *hub, const void *none, sse_queue **out);
 int sse_queue_fd(sse_queue *q);
 void sse_queue_wake(sse_queue *q);
+void sse_queue_hush(sse_queue *q);
+int sse_queue_drain(sse_queue *q, uint32_t max_notes, const sse_batch **out);
 void sse_subscriber_next(sse_subscriber *sub);
 
 core_rc sse_loop_new(sse_loop **out);
@@ -260,7 +262,6 @@ core_rc sse_list_new(sse_hub *hub, const char *owner, size_t owner_len,
 core_rc sse_subscriber_new(sse_stream *s, sse_queue *q, const char *cursor,
                            size_t cursor_len, const sse_subscriber_options *opts,
                            sse_subscriber **out);
-int sse_queue_drain(sse_queue *q, uint32_t max_notes, const sse_batch **out);
 int sse_queue_wait(sse_queue *q, int64_t timeout_ms);
 int sse_client_next(sse_client *c, int64_t timeout_ms, const sse_news **out);
 
@@ -287,6 +288,10 @@ core_rc core_append_batch(sse_stream *s, const char *type, size_t type_len,
                           const char *data, size_t data_len, const char *text,
                           size_t len, sse_event_id *out);
 %nothread core_append_batch;
+%rename(sse_send) core_send;
+PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
+                    size_t type_len, const char *data, size_t data_len,
+                    uint32_t max_notes);
 %rename(sse_client_no_token) core_client_no_token;
 core_rc core_client_no_token(sse_client *c);
 core_rc sse_client_decide(sse_client *c, int decision);

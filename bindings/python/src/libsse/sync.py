@@ -19,6 +19,7 @@ from typing import (
     Iterator,
     List,
     Optional,
+    Tuple,
     TypeVar,
     Union,
     cast,
@@ -49,6 +50,13 @@ METADATA_MAX, TEXT_MAX = 16384, 255
 T = TypeVar("T", Event, bytes)
 
 
+def payload(data: Any, type: str) -> Tuple[Union[str, bytes], str]:
+    """The text that is sent for a value, and its type."""
+    if isinstance(data, Event):
+        data, type = data.data, type or data.type
+    return text_of(data), check_text("type", type)
+
+
 class Stream:
     """A handle on one stream of a hub. Dropping it ends nothing. Any thread."""
 
@@ -66,15 +74,12 @@ class Stream:
     def send(self, data: Any, type: str = "") -> str:
         """Appends one event; gives its id. `data` is text, an Event, or whatever
         has JSON: a dict, a list, a number, a dataclass, a pydantic model."""
-        if data.__class__ is Event:
-            data, type = data.data, type or data.type
-        if data.__class__ is not str:
-            data = text_of(data)
-        core = self._core or self._handle
+        if data.__class__ is not str or type.__class__ is not str:
+            data, type = payload(data, type)
         try:
-            return _core.sse_stream_append(core, check_text("type", type), data)
+            return _core.sse_stream_append(self._core or self._handle, type, data)
         except InvalidArgument:
-            raise _bad_type() from None
+            raise bad_type() from None
 
     def send_many(self, items: Iterable[Any], type: str = "") -> str:
         """Appends events of one type in one step, all or none; gives the last
@@ -87,7 +92,7 @@ class Stream:
                 self._handle, check_text("type", type), b"".join(pieces), sizes
             )
         except InvalidArgument:
-            raise _bad_type() from None
+            raise bad_type() from None
 
     def complete(self, data: Any = None, type: str = "") -> str:
         """Ends the stream with an event, `completed` unless named; gives its id."""
@@ -110,7 +115,7 @@ class Stream:
         except InvalidArgument:
             if self.info().is_channel:
                 raise InvalidArgument("a channel has no end; remove it") from None
-            raise _bad_type() from None
+            raise bad_type() from None
 
     def info(self) -> StreamInfo:
         return StreamInfo(_core.sse_stream_get_info(self._handle))
@@ -122,7 +127,7 @@ class Stream:
         return self._core
 
 
-def _bad_type() -> InvalidArgument:
+def bad_type() -> InvalidArgument:
     return InvalidArgument(InvalidArgument.message)
 
 
