@@ -66,15 +66,19 @@ others() { # from the oldest on, without the one that has run everything
 }
 
 other() { # python
-    local name venv from=("$at"/dist/libsse-*manylinux*.whl)
+    local name venv from tests=("${memory[@]}")
     name=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     venv=$at/$name
     new_venv "$venv" "$1"
-    # The wheel is for 3.11 and later; for others it is built from the sdist.
-    [[ $name == 3.9 || $name == 3.10 ]] && from=("$at"/dist/libsse-*.tar.gz)
+    if [[ $name == 3.9 || $name == 3.10 ]]; then # for which the wheel is not
+        from=("$at"/dist/libsse-*.tar.gz)
+        tests+=(test_suite.py)
+    else
+        from=("$at"/dist/libsse-*manylinux*.whl)
+    fi
     "$venv/bin/pip" install -q "${from[@]}" -r $binding/tests/requirements.txt
     # shellcheck disable=SC2046 # file names without spaces
-    run_pytest "$venv/bin/python" -n 2 $(test_files "${memory[@]}" test_suite.py)
+    run_pytest "$venv/bin/python" -n 2 $(test_files "${tests[@]}")
 }
 
 asan() {

@@ -17,7 +17,7 @@ COMPLETION = {"terminalEventType", "terminalEventData", "completedAt"}
 
 def assert_moment(text: str) -> datetime:
     assert MOMENT.fullmatch(text), text
-    return datetime.fromisoformat(text)
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))  # for CPython < 3.11
 
 
 class TestRecover:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Union
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -35,7 +36,7 @@ class Retry:
     ms: int
 
 
-Item = Event | Comment | Retry
+Item = Union[Event, Comment, Retry]
 
 
 def seq_of(event_id: str) -> int:

@@ -122,7 +122,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory, keep: Keep) -> Path:
     made = tmp_path_factory.mktemp("sdist")
     # From a copy: a build writes beside its sources, where others may build too.
     source = made / "repo" / "bindings" / "python"
-    unwanted = shutil.ignore_patterns("__pycache__", "core", ".*", "node_modules")
+    unwanted = shutil.ignore_patterns("__pycache__", "core", ".*", "venv")
     shutil.copytree(HERE, source, ignore=unwanted)
     root = HERE.parents[1]
     shutil.copytree(root / "libsse", made / "repo" / "libsse")

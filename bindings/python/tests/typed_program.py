@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from fastapi import FastAPI, Request
 from libsse.asgi import Application, EventSourceResponse, StreamResponse
@@ -64,7 +64,7 @@ async def streams() -> None:
     assert_type(await hub.streams(user_id=""), list[StreamInfo])
     found = await hub.recover("s")
     assert_type(found, Recovered)
-    assert_type(found.terminal_event, "Event | None")
+    assert_type(found.terminal_event, Optional[Event])
     for producer in (words, plain_words, sends):
         made = await hub.create_or_open(producer.__name__, producer)
         assert_type([event async for event in hub.subscribe(made.id)], list[Event])
@@ -74,8 +74,8 @@ async def reading() -> None:
     async with hub.subscribe("s") as reader:
         async for event in reader:
             assert_type(event, Event)
-            assert_type(event.gap, "Gap | None")
-        assert_type(reader.reason, "str | None")
+            assert_type(event.gap, Optional[Gap])
+        assert_type(reader.reason, Optional[str])
     async for piece in hub.subscribe("s", raw=True):
         assert_type(piece, bytes)
 
