@@ -3,14 +3,16 @@
 
     bench/report.py build/bench/results.json
     bench/report.py build/bench/results.json --update docs/benchmarks.md
-"""
+
+The file has marks for all tables together and, behind them, for a table that was
+measured by itself later, which a run of everything empties again."""
 import argparse
 import json
 from pathlib import Path
 from statistics import median
 
-BEGIN = '<!-- results: written by bench/report.py -->'
-END = '<!-- end of results -->'
+BEGIN = '<!-- {}: written by bench/report.py -->'
+END = '<!-- end of {} -->'
 TABLES = {'lines': ('raw', 'nchan'), 'client': ('node', 'fetch'),
           'store': ('rpush', 'plain', 'evalsha'),
           'python': ('sse-starlette', 'fastapi')}
@@ -122,12 +124,25 @@ def notes(results):
     return [''] + results['notes'] if results['notes'] else []
 
 
+def put(text, name, inside):
+    """The text with something else between the marks of that name."""
+    begin, end = BEGIN.format(name), END.format(name)
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    return f'{before}{begin}\n{inside}{end}{after}'
+
+
 def update(path, results):
-    """Puts the table between the two marks in the file."""
+    """Puts the tables between their marks in the file."""
     text = path.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    path.write_text(f'{before}{BEGIN}\n\n{as_markdown(results)}\n{END}{after}')
+    measured = [name for name in TABLES if results.get(name)]
+    alone = len(measured) == 1 and BEGIN.format(measured[0]) in text
+    text = put(text, measured[0] if alone else 'results',
+               f'\n{as_markdown(results)}\n')
+    for name in () if alone else measured:
+        if BEGIN.format(name) in text:
+            text = put(text, name, '')
+    path.write_text(text)
 
 
 def main():

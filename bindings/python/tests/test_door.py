@@ -14,8 +14,7 @@ import anyio
 import pytest
 from helpers import events_of, run, run_main
 
-from libsse import Hub, StreamEnded
-from libsse._door import BATCH
+from libsse import Hub, StreamEnded, _door
 
 
 @pytest.mark.usefixtures("loops")
@@ -94,6 +93,26 @@ class TestSoon:
 
         run(test)
 
+    def test_a_row_of_events_leaves_in_one_piece(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever the clock of a busy machine says."""
+        monkeypatch.setattr(_door, "BUSY_S", 10.0)
+        monkeypatch.setattr(_door, "HOLD_S", 10.0)
+
+        async def words() -> AsyncIterator[str]:
+            for n in range(200):
+                yield str(n)
+                await asyncio.sleep(0)
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=words)
+            pieces = [piece async for piece in hub.subscribe("s", raw=True)]
+            assert b"".join(pieces).count(b"data: ") == 201
+            assert len(pieces) < 10
+
+        run(test)
+
     def test_a_producer_that_never_pauses_holds_nothing_back(self) -> None:
         async def test(hub: Hub) -> None:
             stream = await hub.create("s", channel=True)
@@ -124,7 +143,7 @@ class TestSoon:
             async def read() -> list[str]:
                 return [event.data async for event in hub.subscribe("s")]
 
-            tasks = [asyncio.ensure_future(read()) for _ in range(3 * BATCH + 1)]
+            tasks = [asyncio.ensure_future(read()) for _ in range(3 * _door.BATCH + 1)]
             await asyncio.sleep(0.05)
             await stream.send("a")
             await asyncio.sleep(0.02)

@@ -63,15 +63,19 @@ class Door:
             return stream.send(data, type)
         if self._call_soon is None:
             return stream.send(data, type)
+        now = monotonic()
+        is_busy = now < self._busy_until
+        self._busy_until = now + BUSY_S
+        if is_busy:
+            _core.sse_queue_hush(self.queue)
+            self._come()
+            return stream.send(data, type)
         if data.__class__ is not str or type.__class__ is not str:
             data, type = sync.payload(data, type)
         handle = stream._core or stream._handle
-        now = monotonic()
-        most = 1 if now < self._busy_until else BATCH
-        self._busy_until = now + BUSY_S
         is_armed = False
         try:
-            id, notes, is_armed = _core.sse_send(self.queue, handle, type, data, most)
+            id, notes, is_armed = _core.sse_send(self.queue, handle, type, data, BATCH)
         finally:
             if not is_armed:
                 self._come()
