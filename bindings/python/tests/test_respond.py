@@ -148,10 +148,14 @@ def test_a_reader_that_goes_away_is_noticed() -> None:
         gone.set()
 
 
-def test_readers_are_told_to_come_back_when_the_server_ends() -> None:
+@pytest.mark.parametrize("with_lifespan", [True, False])
+def test_readers_are_told_to_come_back_when_the_server_ends(
+    with_lifespan: bool,
+) -> None:
+    """Also in an application that does not have the hub's lifespan."""
     hub = Hub()
     hub.sync.create("s")
-    app = FastAPI(lifespan=hub.lifespan)
+    app = FastAPI(lifespan=hub.lifespan if with_lifespan else None)
 
     @app.get("/s")
     async def stream(request: Request) -> Any:
@@ -167,25 +171,6 @@ def test_readers_are_told_to_come_back_when_the_server_ends() -> None:
     connection.close()
     *_, last = Parser().feed(body)
     assert isinstance(last, Retry) and 1000 <= last.ms <= 3000
-
-
-def test_an_application_without_the_lifespan_ends_too() -> None:
-    hub = Hub()
-    hub.sync.create("s")
-    app = FastAPI()
-
-    @app.get("/s")
-    async def stream(request: Request) -> Any:
-        return hub.respond(request, "s")
-
-    with serving(app) as url:
-        connection = Connection(url)
-        connection.request("GET", "/s")
-        head = connection.read_head()
-        while hub.sync.info("s").subscribers != 1:
-            time.sleep(0.005)
-    assert b"retry:" in b"".join(connection.read_body(head))  # complete
-    connection.close()
 
 
 def test_a_server_that_ends_begins_nothing_new_and_finishes_what_runs() -> None:
