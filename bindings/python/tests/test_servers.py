@@ -105,11 +105,9 @@ class Server:
         return self._log.read()
 
     def kill(self) -> None:
-        """It and its workers."""
-        try:
+        """It and its workers. Once it has ended, its number may be another's."""
+        if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
     def read(self, method: str, target: str, cursor: str = "") -> Reading:
