@@ -277,12 +277,13 @@ class TestStop:
             hub = Hub()
             stream = await hub.create("s", producer=lambda: producer())
             async with beside() as begin:
-                reader = begin(events_of, hub, "s")
+                readers = [begin(events_of, hub, "s") for _ in range(500)]
                 while (await stream.info()).last_seq < 3:
                     await anyio.sleep(0.001)
                 await hub.aclose()
+            for reader in readers:
                 *_, last = await reader.result()
-            assert last.json() == {"reason": "shutdown"}
+                assert last.json() == {"reason": "shutdown"}
             assert producer.ended == ["cancelled", "finally"]
 
         run_main(main)

@@ -127,6 +127,14 @@ class Door:
         self._hand_over(notes)
         return len(notes)
 
+    async def hand_over_all(self) -> None:
+        """Returns when readers have taken what there is, or take no more: not for
+        some turns of the loop, as they need one or two to ask for more."""
+        idle = 0
+        while idle < 4:
+            idle = idle + 1 if self._drain() == 0 else 0
+            await self.loop.sleep(0)
+
     def _hand_over(self, notes: List[_core._Note]) -> None:
         """What goes wrong with one must not concern others, nor who has sent."""
         handlers = self.handlers
@@ -151,6 +159,12 @@ class Doors:
     def _clear(self) -> None:
         self._doors.clear()
         self._by_asyncio.clear()
+
+    async def hand_over_all(self) -> None:
+        """Of the running loop's, if it has one."""
+        door = self._doors.get(id(_loop.here()))
+        if door is not None:
+            await door.hand_over_all()
 
     def near(self) -> Optional[Door]:
         """That of asyncio's running loop, if it has one: in a hurry."""

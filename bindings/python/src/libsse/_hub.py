@@ -396,7 +396,8 @@ class Hub:
             stop = functools.partial(producer.stop, "shutdown")
             producer.loop.call_threadsafe(stop)
         await loop.settle_all(tasks, self.shutdown_s)
-        await loop.sleep(0)
+        with contextlib.suppress(TimeoutError):
+            await loop.within(self.shutdown_s, self._doors.hand_over_all)
         for reader in list(self._readers):
             reader._end("shutdown")
 
