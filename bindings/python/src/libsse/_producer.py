@@ -54,13 +54,13 @@ class Producer:
         self._stop_reason: Optional[str] = None
         self._started = False
         self._stopping = threading.Event()  # for a generator in its thread
-        # A stop may come before it has begun: it is listened for first.
+        # A stop, or the hub's end, may come before it has begun.
         door.handlers[self.key] = self.note
+        hub._producers.add(self)
 
     def start(self, stream: Stream) -> None:
         work = functools.partial(self._run, stream)
         self.task = self.loop.start(work, f"libsse {stream.id}")
-        self._hub._producers.add(self)
         if self._stop_reason is not None:
             self.stop(self._stop_reason)
 
