@@ -156,6 +156,29 @@ class TestClose:
 
         run_main(main)
 
+    def test_who_asked_is_gone_when_it_fails(self, slowly: Any) -> None:
+        """asyncio is not made to complain that nobody has seen it."""
+
+        async def main() -> None:
+            unhappy: list[Any] = []
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: unhappy.append(context))
+            hub = Hub(slow_policy="block")
+            within, go_on = slowly("sse_stream_open")
+            asking = asyncio.ensure_future(hub.create_or_open("s", list))
+            await until(within.is_set)
+            asking.cancel()
+            hub.begin_shutdown()
+            await asyncio.wait([asking])
+            go_on.set()
+            await until(lambda: not hub._starting)
+            await hub.aclose()
+            del asking
+            gc.collect()
+            assert unhappy == []
+
+        run_main(main)
+
     def test_a_hub_that_was_never_used(self) -> None:
         async def main() -> None:
             async with Hub("redis://localhost:1"):
