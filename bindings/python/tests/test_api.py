@@ -120,6 +120,15 @@ class TestSending:
                 call()
             assert str(raised.value).startswith(sentence)
 
+    def test_a_refusal_in_a_loop_says_it_too(self) -> None:
+        async def test(hub: Hub) -> None:
+            stream = await hub.create("s")
+            async with hub.subscribe("s"):
+                with pytest.raises(libsse.InvalidArgument, match="must be one line"):
+                    await stream.send("x", "a\nb")
+
+        run(test)
+
     @pytest.mark.parametrize("per_stream", [True, False])
     def test_a_sender_that_waits_for_readers(self, per_stream: bool) -> None:
         """Who reads in the same loop is not kept from it."""

@@ -14,11 +14,38 @@ import textwrap
 import threading
 from typing import Any
 
+import anyio
 import pytest
-from helpers import run
+from helpers import beside, events_of, run, run_main, until
 
 import libsse
 from libsse import Hub, _core, sync
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A call of C that waits until it may go on."""
+
+    def patch(name: str) -> tuple[threading.Event, threading.Event]:
+        within, go_on = threading.Event(), threading.Event()
+        call = getattr(_core, name)
+
+        def wait(*args: Any) -> Any:
+            within.set()
+            go_on.wait(20)
+            return call(*args)
+
+        monkeypatch.setattr(_core, name, wait)
+        return within, go_on
+
+    return patch
+
+
+async def ended(hub: Hub) -> None:
+    """Returns when the hub has told all that its server ends."""
+    hub.begin_shutdown()
+    assert hub._shutting is not None
+    await hub._shutting.wait()
 
 
 class TestClose:
@@ -94,6 +121,63 @@ class TestClose:
             assert got == ["0", "1", "2"]
 
         run(test)
+
+    def test_a_reader_that_opens_while_the_hub_ends(self, slowly: Any) -> None:
+        async def main() -> None:
+            hub = Hub(slow_policy="block")
+            await hub.create("s")
+            within, go_on = slowly("sse_subscriber_new")
+            async with beside() as begin:
+                reading = begin(events_of, hub, "s")
+                await until(within.is_set)
+                await ended(hub)
+                go_on.set()
+                assert await reading.result() == []
+            assert (await hub.info("s")).subscribers == 0
+            await hub.aclose()
+
+        run_main(main)
+
+    def test_a_producer_that_begins_while_the_hub_ends(self, slowly: Any) -> None:
+        async def produce(stream: libsse.Stream) -> None:
+            await anyio.sleep_forever()
+
+        async def main() -> None:
+            hub = Hub(slow_policy="block")
+            within, go_on = slowly("sse_stream_new")
+            async with beside() as begin:
+                begin(hub.create_or_open, "s", produce)
+                await until(within.is_set)
+                await ended(hub)
+                go_on.set()
+            (event,) = hub.sync.look("s")
+            assert (event.type, event.json()) == ("cancelled", {"reason": "shutdown"})
+            await hub.aclose()
+
+        run_main(main)
+
+    def test_who_asked_is_gone_when_it_fails(self, slowly: Any) -> None:
+        """asyncio is not made to complain that nobody has seen it."""
+
+        async def main() -> None:
+            unhappy: list[Any] = []
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: unhappy.append(context))
+            hub = Hub(slow_policy="block")
+            within, go_on = slowly("sse_stream_open")
+            asking = asyncio.ensure_future(hub.create_or_open("s", list))
+            await until(within.is_set)
+            asking.cancel()
+            hub.begin_shutdown()
+            await asyncio.wait([asking])
+            go_on.set()
+            await until(lambda: not hub._starting)
+            await hub.aclose()
+            del asking
+            gc.collect()
+            assert unhappy == []
+
+        run_main(main)
 
     def test_a_hub_that_was_never_used(self) -> None:
         async def main() -> None:

@@ -289,6 +289,11 @@ class TestStop:
         run_main(main)
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise ValueError("no words")
+
+
 class TestFailure:
     @pytest.mark.parametrize("exposed", [True, False])
     @pytest.mark.parametrize("kind", ["async", "thread", "coroutine", "call"])
@@ -327,6 +332,59 @@ class TestFailure:
             run(test, expose_errors=exposed)
         (record,) = caplog.records
         assert record.exc_info and "the secret" in str(record.exc_info[1])
+
+    @pytest.mark.parametrize(
+        "message",
+        ["\ud800", "x" * (2 << 20), Unspeakable()],
+        ids=["half a pair", "too large", "none"],
+    )
+    def test_a_message_that_cannot_be_sent(
+        self, message: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # What runs the tests in parallel cannot pass such a log on.
+        monkeypatch.setattr(logging.getLogger("libsse"), "disabled", True)
+
+        async def producer() -> AsyncIterator[str]:
+            yield "a"
+            raise OSError(message)
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            *_, last = await events_of(hub, "s")
+            assert last.type == "failed"
+            assert last.json()["message"] == "The producer failed."
+
+        run(test, expose_errors=True)
+
+    @pytest.mark.parametrize("max_event_bytes", [40, 10])
+    def test_a_failure_where_events_are_small(self, max_event_bytes: int) -> None:
+        def producer() -> Any:
+            raise OSError
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            assert await texts(hub, "s") == [("failed", "{}")]
+
+        run(test, max_event_bytes=max_event_bytes)
+
+    @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+    def test_a_thread_that_exits(
+        self, kind: type[BaseException], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The loop, and the server that runs in it, go on."""
+
+        def producer() -> Iterator[str]:
+            yield "a"
+            raise kind
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            *_, last = await texts(hub, "s")
+            assert last[0] == "failed"
+
+        run(test)
+        (record,) = caplog.records
+        assert record.exc_info and kind.__name__ in str(record.exc_info[1])
 
     def test_data_that_cannot_be_sent(self) -> None:
         async def producer() -> AsyncIterator[Any]:

@@ -265,6 +265,20 @@ def test_errors_of_producers(
     assert told in record.exc_text or told in str(record.exc_info[1])
 
 
+def test_a_message_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def producer() -> Any:
+        raise OSError("\ud800")
+
+    monkeypatch.setattr(logging.getLogger("libsse"), "disabled", True)
+    with (
+        sync.Hub(expose_errors=True) as hub,
+        serving(respond(hub, "s", producer)) as url,
+    ):
+        (last,) = events_of(fetch(url, "GET", "/").body)
+        assert last.type == "failed"
+        assert json.loads(last.data)["message"] == "The producer failed."
+
+
 def test_a_producer_that_is_given_the_stream(hub: sync.Hub) -> None:
     def producer(stream: sync.Stream) -> None:
         stream.send("a")

@@ -10,10 +10,11 @@ import asyncio
 import contextvars
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from . import _core, _loop, _shutdown, sync
 from ._hub_core import HubCore
+from .errors import InvalidArgument
 
 Handler = Callable[[int, int, bytes], None]
 
@@ -76,6 +77,8 @@ class Door:
         is_armed = False
         try:
             id, notes, is_armed = _core.sse_send(self.queue, handle, type, data, BATCH)
+        except InvalidArgument:
+            raise sync.bad_type() from None
         finally:
             if not is_armed:
                 self._come()

@@ -125,10 +125,17 @@ class AsyncioTask(Task[R]):
         self._task.cancel()
 
     async def wait(self) -> R:
+        self._task.add_done_callback(_note_error)
         return await asyncio.shield(self._task)
 
     async def settled(self) -> None:
         await asyncio.wait([self._task])
+
+
+def _note_error(task: asyncio.Task[Any]) -> None:
+    """Who waited for it may be gone: asyncio need not say that nobody has seen it."""
+    if not task.cancelled():
+        task.exception()
 
 
 class AsyncioLoop(Loop):

@@ -9,12 +9,21 @@ import functools
 import inspect
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterator, List, Optional
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    AsyncIterator,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+)
 
 from . import sync
 from ._door import SENDS, Door
 from ._loop import Loop, Task
-from .errors import HubClosed, SSEError, StreamEnded, StreamNotFound
+from .errors import HubClosed, NotUTF8, SSEError, StreamEnded, StreamNotFound, TooLarge
 
 if TYPE_CHECKING:
     from ._hub import Hub, Stream
@@ -37,6 +46,22 @@ def wants_stream(produce: Callable[..., Any]) -> bool:
     )
 
 
+def failures(
+    error: BaseException, is_told: bool
+) -> Iterator[Optional[Dict[str, str]]]:
+    """What readers are told of it: the first that can be sent."""
+    message = ""
+    if is_told:
+        with contextlib.suppress(Exception):  # of a __str__ of its own
+            message = str(error)
+    for text in (message, ""):
+        yield {
+            "error": "producer_failed",
+            "message": text or "The producer failed.",
+        }
+    yield None
+
+
 class Producer:
     def __init__(self, hub: Hub, door: Door, produce: Callable[..., Any]) -> None:
         if not callable(produce):
@@ -54,13 +79,13 @@ class Producer:
         self._stop_reason: Optional[str] = None
         self._started = False
         self._stopping = threading.Event()  # for a generator in its thread
-        # A stop may come before it has begun: it is listened for first.
+        # A stop, or the hub's end, may come before it has begun.
         door.handlers[self.key] = self.note
+        hub._producers.add(self)
 
     def start(self, stream: Stream) -> None:
         work = functools.partial(self._run, stream)
         self.task = self.loop.start(work, f"libsse {stream.id}")
-        self._hub._producers.add(self)
         if self._stop_reason is not None:
             self.stop(self._stop_reason)
 
@@ -110,13 +135,11 @@ class Producer:
 
     async def _fail(self, stream: Stream, error: Exception) -> None:
         log.error("the producer of the stream %s failed", stream.id, exc_info=error)
-        message = str(error) if self._hub.expose_errors else ""
-        told = {
-            "error": "producer_failed",
-            "message": message or "The producer failed.",
-        }
         with contextlib.suppress(SSEError):
-            await stream.fail(told)
+            for told in failures(error, self._hub.expose_errors):
+                with contextlib.suppress(NotUTF8, TooLarge):
+                    await stream.fail(told)
+                    return
 
     async def _work(self, stream: Stream) -> None:
         made = self._produce(stream) if self._takes_stream else self._produce()
@@ -139,14 +162,17 @@ class Producer:
         between two items, as GeneratorExit."""
         loop = self.loop
         done: Any = loop.new_waiter()
-        failed: List[BaseException] = []
+        failed: List[Exception] = []
         context = contextvars.copy_context()
 
         def work() -> None:
             try:
                 context.run(self._send_all, items, stream.sync)
-            except BaseException as error:
+            except Exception as error:
                 failed.append(error)
+            except BaseException as error:  # a SystemExit would end the loop
+                failed.append(RuntimeError(f"the producer raised {error!r}"))
+                failed[0].__cause__ = error
             loop.call_threadsafe(functools.partial(loop.wake, done))
 
         threading.Thread(target=work, name=f"libsse {stream.id}", daemon=True).start()

@@ -63,6 +63,7 @@ class Subscription(Generic[T]):
                 reader._note(kind, reason, data)
 
         door.handlers[self._key] = note
+        self._hub._readers.add(self)  # the hub may end meanwhile
         try:
             self._subscriber = await self._hub._run(
                 _core.sse_subscriber_new,
@@ -74,7 +75,8 @@ class Subscription(Generic[T]):
         except BaseException:
             self._drop()
             raise
-        self._hub._readers.add(self)
+        if self.reason is not None:  # it was ended before it was open
+            self._drop()
 
     async def __aenter__(self) -> Subscription[T]:
         try:

@@ -4,6 +4,7 @@ server for as long as it reads: have enough of them."""
 from __future__ import annotations
 
 import atexit
+import contextlib
 import contextvars
 import inspect
 import json
@@ -43,8 +44,16 @@ from ._api import (
 )
 from ._events import Event, check_id
 from ._options import of_stream
-from ._producer import GONE, wants_stream
-from .errors import Forbidden, SSEError, StreamEnded, StreamExists, StreamNotFound
+from ._producer import GONE, failures, wants_stream
+from .errors import (
+    Forbidden,
+    NotUTF8,
+    SSEError,
+    StreamEnded,
+    StreamExists,
+    StreamNotFound,
+    TooLarge,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -232,15 +241,11 @@ class _Producer:
     def _fail(self, error: BaseException) -> None:
         stream = self._stream
         log.error("the producer of the stream %s failed", stream.id, exc_info=error)
-        message = str(error) if self._hub.core.expose_errors else ""
-        told = {
-            "error": "producer_failed",
-            "message": message or "The producer failed.",
-        }
-        try:
-            stream.fail(told)
-        except SSEError:
-            pass
+        with contextlib.suppress(SSEError):
+            for told in failures(error, self._hub.core.expose_errors):
+                with contextlib.suppress(NotUTF8, TooLarge):
+                    stream.fail(told)
+                    return
 
 
 def _checked(made: Any) -> Iterable[Any]:
