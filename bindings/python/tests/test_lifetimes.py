@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from typing import Any
 
 import anyio
@@ -269,6 +270,31 @@ class TestCollection:
 
 
 class TestThreads:
+    def test_a_hub_closes_while_others_open_streams(self) -> None:
+        def work(hub: sync.Hub) -> None:
+            kept: list[Any] = []
+            with pytest.raises(libsse.HubClosed):
+                while True:
+                    kept.append(hub.open("s"))
+                    kept[-1].send("x")
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            for _ in range(30):
+                hub = sync.Hub()
+                streams = [hub.create() for _ in range(1000)]
+                hub.create("s")
+                thread = threading.Thread(target=work, args=(hub,))
+                thread.start()
+                time.sleep(0.001)
+                hub.close()
+                thread.join(20)
+                assert not thread.is_alive()
+                del streams
+        finally:
+            sys.setswitchinterval(interval)
+
     def test_many_writers_and_readers(self) -> None:
         hub = sync.Hub()
         stream = hub.create("s")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
-import weakref
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,7 +27,7 @@ from ._api import Api
 from ._door import SENDS, Doors
 from ._events import Event, check_id, check_text
 from ._guardian import Guardian
-from ._hub_core import HubCore
+from ._hub_core import HubCore, Members
 from ._info import Recovered, StreamInfo
 from ._loop import Task
 from ._options import of_stream
@@ -130,7 +129,7 @@ class Hub:
         self.closing: bool = False
         self._doors = Doors(self._core)
         self._producers: Set[Producer] = set()
-        self._readers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._readers = Members()
         self._starting: Dict[Tuple[int, str], Task[Stream]] = {}
         self._shutting: Optional[Task[None]] = None
         self._api = Api(self.sync)
@@ -139,7 +138,7 @@ class Hub:
     def _after_fork(self) -> None:
         self._producers = set()
         self._starting = {}
-        self._readers = weakref.WeakSet()
+        self._readers = Members()
         self.closing = False
 
     async def _run(self, call: Callable[..., R], *args: Any, **named: Any) -> R:
@@ -397,7 +396,7 @@ class Hub:
             producer.loop.call_threadsafe(stop)
         await loop.settle_all(tasks, self.shutdown_s)
         await loop.sleep(0)
-        for reader in list(self._readers):
+        for reader in self._readers:
             reader._end("shutdown")
 
     async def aclose(self) -> None:
