@@ -123,6 +123,49 @@ class TestClose:
 
         run(test)
 
+    def test_closed_by_a_thread(self) -> None:
+        """What goes on in loops ends, too, and leaves nothing behind."""
+
+        async def produce(stream: libsse.Stream) -> None:
+            await anyio.sleep_forever()
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=produce)
+            door = hub._doors.here()
+            async with beside() as begin:
+                reading = begin(events_of, hub, "s")
+                await until(lambda: hub.sync.info("s").subscribers == 1)
+                await anyio.to_thread.run_sync(hub.sync.close)
+                await reading.result()
+            await until(lambda: not hub._producers)
+            await until(lambda: door.is_closed)
+
+        run(test)
+
+    def test_a_door_of_another_loop_closes_with_the_hub(self) -> None:
+        hub = Hub()
+        doors: list[Any] = []
+        closed = threading.Event()
+
+        async def other() -> None:
+            await hub.create("s")
+            async with hub.subscribe("s"):
+                doors.append(hub._doors.here())
+                while not closed.is_set():
+                    await anyio.sleep(0.005)
+            await until(lambda: bool(doors[0].is_closed))
+
+        async def main() -> None:
+            await until(lambda: bool(doors))
+            await hub.aclose()
+            closed.set()
+
+        thread = threading.Thread(target=run_main, args=(other,))
+        thread.start()
+        run_main(main)
+        thread.join()
+        assert doors[0].queue is None
+
     def test_a_reader_that_opens_while_the_hub_ends(self, slowly: Any) -> None:
         async def main() -> None:
             hub = Hub(slow_policy="block")

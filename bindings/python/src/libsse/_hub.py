@@ -134,6 +134,7 @@ class Hub:
         self._shutting: Optional[Task[None]] = None
         self._api = Api(self.sync)
         self._core.on_fork.append(self._after_fork)
+        self._core.on_close.append(self._end_all)
 
     def _after_fork(self) -> None:
         self._producers = set()
@@ -391,13 +392,25 @@ class Hub:
         loop = _loop.here()
         tasks = [p.task for p in self._producers if p.task and p.loop is loop]
         await loop.settle_all(tasks, self.drain_s)
+        self._stop_producers()
+        await loop.settle_all(tasks, self.shutdown_s)
+        await loop.sleep(0)
+        self._end_readers()
+
+    def _stop_producers(self) -> None:
         for producer in list(self._producers):
             stop = functools.partial(producer.stop, "shutdown")
             producer.loop.call_threadsafe(stop)
-        await loop.settle_all(tasks, self.shutdown_s)
-        await loop.sleep(0)
+
+    def _end_readers(self) -> None:
         for reader in self._readers:
             reader._end("shutdown")
+
+    def _end_all(self) -> None:
+        """For `hub.sync.close()`, which waits for none of them."""
+        self._stop_producers()
+        self._end_readers()
+        self._doors.close(None)
 
     async def aclose(self) -> None:
         """Ends it: producers are cancelled, readers end, and from then on
@@ -408,5 +421,5 @@ class Hub:
         if self._shutting is not None:
             await self._shutting.wait()
         if self._core.is_open:
-            self._doors.close()
+            self._doors.close(_loop.here())
         await self._run(self._core.close)

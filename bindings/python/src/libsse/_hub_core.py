@@ -62,6 +62,7 @@ class HubCore:
         self.streams: Members = Members()
         self.readers: Members = Members()  # those of threads
         self.on_fork: List[Callable[[], None]] = []
+        self.on_close: List[Callable[[], None]] = []  # from any thread
         _hubs.add(self)
 
     @property
@@ -100,6 +101,8 @@ class HubCore:
             stream._core = None
         for reader in self.readers:
             reader.close()
+        for callback in self.on_close:
+            callback()
         if handle is None:
             return
         try:
