@@ -294,6 +294,20 @@ class TestCollection:
 
         run(test)
 
+    def test_a_hub_that_nobody_closes(self) -> None:
+        async def main() -> None:
+            hub = Hub()
+            await hub.create("s")
+            door = hub._doors.here()
+            await hub.subscribe("s").open()
+            del hub
+            while not door.is_closed:
+                gc.collect()
+                await anyio.sleep(0.005)
+            assert door.queue is None
+
+        run_main(main)
+
     def test_a_loop_that_was_closed_under_it(self) -> None:
         hub = Hub()
 

@@ -178,6 +178,10 @@ class Doors:
         for door in doors:
             door.loop.call_threadsafe(door.close)
 
+    def __del__(self) -> None:
+        """Of a hub that nobody has closed: its loops would keep the doors."""
+        self.close(None)
+
     def _drop(self, is_meant: Callable[[_loop.Loop], bool]) -> None:
         for key, door in list(self._doors.items()):
             if is_meant(door.loop):
