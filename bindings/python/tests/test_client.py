@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import pickle
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -58,6 +59,13 @@ def test_live(server: Server, read: Any) -> None:
     client = Client(f"{server.base_url}/chat/live?count=50", method="POST")
     events = read(client)
     assert [e.data for e in events[:-1]] == [f"token {n}" for n in range(50)]
+
+
+def test_a_lost_stream_is_told_across_processes() -> None:
+    error = ClientError("status", 404, "HTTP status 404", "nope")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.cause, copy.http_status, copy.body) == ("status", 404, "nope")
+    assert str(copy) == "HTTP status 404"
 
 
 def test_refused(server: Server, read: Any) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from typing import Any
 
 import anyio
@@ -121,6 +122,49 @@ class TestClose:
             assert got == ["0", "1", "2"]
 
         run(test)
+
+    def test_closed_by_a_thread(self) -> None:
+        """What goes on in loops ends, too, and leaves nothing behind."""
+
+        async def produce(stream: libsse.Stream) -> None:
+            await anyio.sleep_forever()
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=produce)
+            door = hub._doors.here()
+            async with beside() as begin:
+                reading = begin(events_of, hub, "s")
+                await until(lambda: hub.sync.info("s").subscribers == 1)
+                await anyio.to_thread.run_sync(hub.sync.close)
+                await reading.result()
+            await until(lambda: not hub._producers)
+            await until(lambda: door.is_closed)
+
+        run(test)
+
+    def test_a_door_of_another_loop_closes_with_the_hub(self) -> None:
+        hub = Hub()
+        doors: list[Any] = []
+        closed = threading.Event()
+
+        async def other() -> None:
+            await hub.create("s")
+            async with hub.subscribe("s"):
+                doors.append(hub._doors.here())
+                while not closed.is_set():
+                    await anyio.sleep(0.005)
+            await until(lambda: bool(doors[0].is_closed))
+
+        async def main() -> None:
+            await until(lambda: bool(doors))
+            await hub.aclose()
+            closed.set()
+
+        thread = threading.Thread(target=run_main, args=(other,))
+        thread.start()
+        run_main(main)
+        thread.join()
+        assert doors[0].queue is None
 
     def test_a_reader_that_opens_while_the_hub_ends(self, slowly: Any) -> None:
         async def main() -> None:
@@ -250,6 +294,20 @@ class TestCollection:
 
         run(test)
 
+    def test_a_hub_that_nobody_closes(self) -> None:
+        async def main() -> None:
+            hub = Hub()
+            await hub.create("s")
+            door = hub._doors.here()
+            await hub.subscribe("s").open()
+            del hub
+            while not door.is_closed:
+                gc.collect()
+                await anyio.sleep(0.005)
+            assert door.queue is None
+
+        run_main(main)
+
     def test_a_loop_that_was_closed_under_it(self) -> None:
         hub = Hub()
 
@@ -269,6 +327,31 @@ class TestCollection:
 
 
 class TestThreads:
+    def test_a_hub_closes_while_others_open_streams(self) -> None:
+        def work(hub: sync.Hub) -> None:
+            kept: list[Any] = []
+            with pytest.raises(libsse.HubClosed):
+                while True:
+                    kept.append(hub.open("s"))
+                    kept[-1].send("x")
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            for _ in range(30):
+                hub = sync.Hub()
+                streams = [hub.create() for _ in range(1000)]
+                hub.create("s")
+                thread = threading.Thread(target=work, args=(hub,))
+                thread.start()
+                time.sleep(0.001)
+                hub.close()
+                thread.join(20)
+                assert not thread.is_alive()
+                del streams
+        finally:
+            sys.setswitchinterval(interval)
+
     def test_many_writers_and_readers(self) -> None:
         hub = sync.Hub()
         stream = hub.create("s")

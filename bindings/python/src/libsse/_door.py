@@ -187,10 +187,18 @@ class Doors:
                 self._by_asyncio[asyncio.get_running_loop()] = door
         return door
 
-    def close(self) -> None:
-        """The running loop's door, and those of loops that are no more."""
-        loop = _loop.here()
-        self._drop(lambda other: other is loop or other.is_closed)
+    def close(self, here: Optional[_loop.Loop]) -> None:
+        """Those of other loops soon, by their threads: queues would keep the hub
+        alive."""
+        self._drop(lambda other: other is here or other.is_closed)
+        doors = list(self._doors.values())
+        self._clear()
+        for door in doors:
+            door.loop.call_threadsafe(door.close)
+
+    def __del__(self) -> None:
+        """Of a hub that nobody has closed: its loops would keep the doors."""
+        self.close(None)
 
     def _drop(self, is_meant: Callable[[_loop.Loop], bool]) -> None:
         for key, door in list(self._doors.items()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
-import weakref
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,7 +27,7 @@ from ._api import Api
 from ._door import SENDS, Doors
 from ._events import Event, check_id, check_text
 from ._guardian import Guardian
-from ._hub_core import HubCore
+from ._hub_core import HubCore, Members
 from ._info import Recovered, StreamInfo
 from ._loop import Task
 from ._options import of_stream
@@ -130,16 +129,17 @@ class Hub:
         self.closing: bool = False
         self._doors = Doors(self._core)
         self._producers: Set[Producer] = set()
-        self._readers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._readers = Members()
         self._starting: Dict[Tuple[int, str], Task[Stream]] = {}
         self._shutting: Optional[Task[None]] = None
         self._api = Api(self.sync)
         self._core.on_fork.append(self._after_fork)
+        self._core.on_close.append(self._end_all)
 
     def _after_fork(self) -> None:
         self._producers = set()
         self._starting = {}
-        self._readers = weakref.WeakSet()
+        self._readers = Members()
         self.closing = False
 
     async def _run(self, call: Callable[..., R], *args: Any, **named: Any) -> R:
@@ -392,14 +392,26 @@ class Hub:
         loop = _loop.here()
         tasks = [p.task for p in self._producers if p.task and p.loop is loop]
         await loop.settle_all(tasks, self.drain_s)
-        for producer in list(self._producers):
-            stop = functools.partial(producer.stop, "shutdown")
-            producer.loop.call_threadsafe(stop)
+        self._stop_producers()
         await loop.settle_all(tasks, self.shutdown_s)
         with contextlib.suppress(TimeoutError):
             await loop.within(self.shutdown_s, self._doors.hand_over_all)
-        for reader in list(self._readers):
+        self._end_readers()
+
+    def _stop_producers(self) -> None:
+        for producer in list(self._producers):
+            stop = functools.partial(producer.stop, "shutdown")
+            producer.loop.call_threadsafe(stop)
+
+    def _end_readers(self) -> None:
+        for reader in self._readers:
             reader._end("shutdown")
+
+    def _end_all(self) -> None:
+        """For `hub.sync.close()`, which waits for none of them."""
+        self._stop_producers()
+        self._end_readers()
+        self._doors.close(None)
 
     async def aclose(self) -> None:
         """Ends it: producers are cancelled, readers end, and from then on
@@ -410,5 +422,5 @@ class Hub:
         if self._shutting is not None:
             await self._shutting.wait()
         if self._core.is_open:
-            self._doors.close()
+            self._doors.close(_loop.here())
         await self._run(self._core.close)

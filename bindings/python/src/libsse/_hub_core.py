@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import weakref
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from . import _core
 from ._events import check_text
@@ -17,6 +17,27 @@ from .errors import HubClosed, InvalidArgument, StoreUnavailable, TimedOut
 log = logging.getLogger("libsse")
 
 FLUSH_MS = 5000  # for what the store has not had, when a hub ends
+
+class Members:
+    """What ends with a hub, and is not kept alive by it. Any thread: a WeakSet that
+    grows while another thread looks at it raises an error."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._members: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, member: Any) -> None:
+        with self._lock:
+            self._members.add(member)
+
+    def discard(self, member: Any) -> None:
+        with self._lock:
+            self._members.discard(member)
+
+    def __iter__(self) -> Iterator[Any]:
+        with self._lock:
+            return iter(list(self._members))
+
 
 _hubs: weakref.WeakSet[HubCore] = weakref.WeakSet()
 
@@ -38,9 +59,10 @@ class HubCore:
         self._handle: Optional[_core.Hub] = None
         self._lock = threading.Lock()
         self._last_key = 0
-        self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.readers: weakref.WeakSet[Any] = weakref.WeakSet()  # those of threads
+        self.streams: Members = Members()
+        self.readers: Members = Members()  # those of threads
         self.on_fork: List[Callable[[], None]] = []
+        self.on_close: List[Callable[[], None]] = []  # from any thread
         _hubs.add(self)
 
     @property
@@ -74,11 +96,13 @@ class HubCore:
         """Its streams' handles would keep it alive, with its thread and leases."""
         with self._lock:
             self.closed = True
-            for stream in list(self.streams):
-                stream._core = None
             handle, self._handle = self._handle, None
-        for reader in list(self.readers):
+        for stream in self.streams:
+            stream._core = None
+        for reader in self.readers:
             reader.close()
+        for callback in self.on_close:
+            callback()
         if handle is None:
             return
         try:
@@ -95,8 +119,8 @@ class HubCore:
         """In the child of a fork: what was open belongs to the parent."""
         self._lock = threading.Lock()
         self._handle = None
-        self.streams = weakref.WeakSet()
-        self.readers = weakref.WeakSet()
+        self.streams = Members()
+        self.readers = Members()
         for callback in self.on_fork:
             callback()
 

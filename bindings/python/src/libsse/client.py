@@ -20,6 +20,7 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
+    Tuple,
     Union,
     cast,
 )
@@ -100,6 +101,9 @@ class ClientError(SSEError):
         self.cause: str = cause
         self.http_status: int = status
         self.body: str = body
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (self.cause, self.http_status, str(self), self.body)
 
 
 class News:

@@ -67,6 +67,8 @@ class Stream:
         self.id: str = id
         self.waits: bool = waits  # an append may, for the store or for readers
         hub.streams.add(self)
+        if hub.closed:  # meanwhile
+            self._core = None
 
     def __repr__(self) -> str:
         return f"<Stream {self.id}>"
@@ -160,6 +162,8 @@ class Subscription(Generic[T]):
         except StreamEnded:
             self.reason = "ended"  # nothing will ever come
         hub.readers.add(self)
+        if hub.closed:  # meanwhile
+            self.close()
 
     def __enter__(self) -> Subscription[T]:
         return self
