@@ -68,9 +68,17 @@ class TestSending:
             stream = await hub.create("s")
             last = await stream.send_many(["a", {"b": 1}, "ü"], "t")
             assert last.startswith("3-")
+            await stream.send_many([Event({"c": 2}, "u"), "d"])
             await stream.complete()
-            data = [event.data for event in await events_of(hub, "s")]
-            assert data == ["a", '{"b":1}', "ü", "{}"]
+            events = [(event.type, event.data) for event in await events_of(hub, "s")]
+            assert events == [
+                ("t", "a"),
+                ("t", '{"b":1}'),
+                ("t", "ü"),
+                ("u", '{"c":2}'),
+                ("u", "d"),
+                ("completed", "{}"),
+            ]
 
         run(test)
 
@@ -88,6 +96,10 @@ class TestSending:
             (lambda s: s.send_many(["x", "\ud800"]), libsse.NotUTF8),
             (lambda s: s.send("x" * (2 << 20)), libsse.TooLarge),
             (lambda s: s.send_many(["x", object()]), TypeError),
+            (
+                lambda s: s.send_many([Event("x", "a"), Event("y", "b")]),
+                libsse.InvalidArgument,
+            ),
             (lambda s: s.complete("x", "a\0b"), libsse.InvalidArgument),
         ],
     )

@@ -201,6 +201,11 @@ def test_bad_arguments(arguments: Any, sentence: str) -> None:
     assert str(raised.value).startswith(sentence.replace("\n", "\\n"))
 
 
+def test_headers_that_are_none() -> None:
+    with pytest.raises(TypeError, match="headers must be a mapping"):
+        Client("http://127.0.0.1:1", headers="x")  # type: ignore[arg-type]
+
+
 def test_token_hook(server: Server) -> None:
     asked: list[int] = []
 

@@ -23,6 +23,7 @@ from helpers import WAIT_S, serving
 from libsse.asgi import EventSourceResponse
 from libsse.fastapi import router
 from suite.api import JSON
+from suite.checks import assert_error
 from suite.sse_reader import Event, Parser
 from suite.wire import Connection, fetch
 from test_servers import free_port
@@ -75,6 +76,8 @@ def check_the_route(source: str) -> None:
         rest = fetch(url, "GET", "/chat/a", [("Last-Event-ID", events[0].id or "")])
         assert events_of(rest.body) == events[1:]
         assert fetch(url, "POST", "/chat/a/stop").status == 200
+        assert_error(fetch(url, "POST", "/chat/nobody/stop"), 404, "not_found")
+        assert_error(fetch(url, "GET", "/chat/a%20b"), 400, "bad_id")
 
 
 @example("python.md", "@app.post(")

@@ -639,7 +639,7 @@ class TestWrongTypes:
     )
     def test_of_options(self, options: Any, error: type) -> None:
         with pytest.raises(error):
-            sync.Hub(**options).create()
+            sync.Hub(**options)
 
     def test_handles(self) -> None:
         """Below the API too, everything is checked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -213,3 +214,28 @@ stream.complete()
             assert [event.data for event in events] == [*map(str, range(2000)), "{}"]
 
     run_main(main)
+
+
+def test_the_log_says_when_the_store_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records]
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+
+    async def main() -> None:
+        hub = Hub(f"redis://127.0.0.1:{port}", start_ms=1)
+        async with hub.lifespan():
+            await until(lambda: len(said()) == 1)
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            try:
+                await until(lambda: len(said()) == 2)
+            finally:
+                server.kill()
+                server.wait()
+
+    run_main(main)
+    assert said()[0].startswith("the store cannot be reached: ")
+    assert said()[1] == "the store is reached again"

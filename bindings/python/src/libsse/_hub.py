@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
+import logging
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from .asgi import StreamResponse
 
 R = TypeVar("R")
+log = logging.getLogger("libsse")
+
+LOOK_S = 1.0  # between two looks at the store
 
 
 class Stream:
@@ -348,14 +352,39 @@ class Hub:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[None, None]:
-        """For `FastAPI(lifespan=hub.lifespan)`: the hub ends with the application."""
+        """For `FastAPI(lifespan=hub.lifespan)`: the hub ends with the application,
+        whose routes may let an SSEError through: it is answered with its status."""
+        from .asgi import add_error_handler
+
         self._reopen()
+        add_error_handler(app, self.error_response)
         await self._run(lambda: self._core.handle)
         self.watch_server()
+        watch = _loop.here().start(self._watch_store, "libsse looks at the store")
         try:
             yield
         finally:
+            watch.cancel()
             await self.aclose()
+
+    async def error_response(self, request: Any, error: Exception) -> Any:
+        """For `app.add_exception_handler(SSEError, hub.error_response)`, which
+        `lifespan` does by itself."""
+        from .asgi import AnswerResponse
+
+        return AnswerResponse(self._api.refuse(error))
+
+    async def _watch_store(self) -> None:
+        """Who reads the log learns that the store is away, and that it is back."""
+        was = ""
+        while self._core.has_store:
+            why = self.store_error()
+            if why and not was:
+                log.warning("the store cannot be reached: %s", why)
+            elif was and not why:
+                log.warning("the store is reached again")
+            was = why
+            await _loop.here().sleep(LOOK_S)
 
     def _reopen(self) -> None:
         """The lifespan may begin again, as it does for each test of a program."""

@@ -18,6 +18,7 @@ log = logging.getLogger("libsse")
 
 FLUSH_MS = 5000  # for what the store has not had, when a hub ends
 
+
 class Members:
     """What ends with a hub, and is not kept alive by it. Any thread: a WeakSet that
     grows while another thread looks at it raises an error."""
@@ -53,6 +54,7 @@ class HubCore:
         if self._store_options and not self.has_store:
             names = ", ".join(self._store_options)
             raise TypeError(f"{names}: options of a store, and there is none")
+        _core.sse_hub_new(self.options)  # refuses what there is not, here and now
         self.closed: bool = False
         self.expose_errors: bool = False
         self.waits: bool = self.has_store or self.options.get("slow_policy") == BLOCK

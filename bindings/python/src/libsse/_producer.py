@@ -46,9 +46,7 @@ def wants_stream(produce: Callable[..., Any]) -> bool:
     )
 
 
-def failures(
-    error: BaseException, is_told: bool
-) -> Iterator[Optional[Dict[str, str]]]:
+def failures(error: BaseException, is_told: bool) -> Iterator[Optional[Dict[str, str]]]:
     """What readers are told of it: the first that can be sent."""
     message = ""
     if is_told:

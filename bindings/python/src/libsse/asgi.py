@@ -234,6 +234,30 @@ class StreamResponse(BaseResponse):
             raise StreamNotFound(StreamNotFound.message)
 
 
+class AnswerResponse:
+    """A whole answer as a response."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_answer(scope, send, self._answer, [])
+
+
+def add_error_handler(app: Any, handler: Callable[..., Any]) -> None:
+    """To an application of Starlette's that has none for it. When a lifespan begins,
+    the layer that calls handlers has been made, and has a list of its own."""
+    known = getattr(app, "exception_handlers", None)
+    if not isinstance(known, dict) or SSEError in known:
+        return
+    app.add_exception_handler(SSEError, handler)
+    layer = getattr(app, "middleware_stack", None)
+    while layer is not None:
+        if hasattr(layer, "add_exception_handler"):
+            layer.add_exception_handler(SSEError, handler)
+        layer = getattr(layer, "app", None)
+
+
 class Application:
     """The whole HTTP interface of docs/http.md as an ASGI application: below the
     prefix, and /metrics and /health beside it.

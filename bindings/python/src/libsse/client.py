@@ -9,6 +9,7 @@ import os
 import select
 import sys
 import threading
+from collections.abc import Mapping as MappingABC
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -244,6 +245,8 @@ class Client:
                     if name != "body":
                         check_text(name, value)
                     _core.sse_client_set(self._core, number, value)
+        if headers is not None and not isinstance(headers, MappingABC):
+            raise TypeError("headers must be a mapping")
         for name, value in (headers or {}).items():
             self.set_header(name, value)
         for type in end_types or ():

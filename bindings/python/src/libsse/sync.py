@@ -85,13 +85,19 @@ class Stream:
 
     def send_many(self, items: Iterable[Any], type: str = "") -> str:
         """Appends events of one type in one step, all or none; gives the last
-        one's id."""
-        texts = [text_of(item) for item in items]
+        one's id. The type may be that of Events, if they all have it."""
+        check_text("type", type)
+        items = list(items)
+        types = {item.type for item in items if item.__class__ is Event}
+        if len(types) > 1 and not type:
+            raise InvalidArgument("the events must all have one type")
+        type = type or "".join(types)
+        texts = [text_of(i.data if i.__class__ is Event else i) for i in items]
         pieces = [utf8(t) if isinstance(t, str) else t for t in texts]
         sizes = array("I", map(len, pieces))
         try:
             return _core.sse_stream_append_batch(
-                self._handle, check_text("type", type), b"".join(pieces), sizes
+                self._handle, type, b"".join(pieces), sizes
             )
         except InvalidArgument:
             raise bad_type() from None
