@@ -67,6 +67,8 @@ def told_of(events: list[Event]) -> list[tuple[str | None, str]]:
 
 
 def written(producer: Producer, stream: str) -> list[tuple[str, str]]:
+    """To its end, which readers may have heard of before it was told."""
+    producer.wait_for(lambda: producer.all("end", stream), "the end")
     return [
         (told["id"], told["data"])
         for told in producer.told
