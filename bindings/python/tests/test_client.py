@@ -167,6 +167,25 @@ def test_many_in_one_loop(server: Server) -> None:
     asyncio.run(main())
 
 
+def test_what_a_program_knows_of_its_machine(server: Server) -> None:
+    """Each break is made good: nothing is missing, nothing comes twice."""
+    client = Client(f"{server.base_url}/chat/steered?count=100", method="POST")
+    breaks = [
+        (client.suspend, client.resume),
+        (client.offline, client.online),
+        (client.restart, lambda: None),
+    ]
+    data = []
+    for event in client:
+        data.append(event.data)
+        if breaks and len(data) % 10 == 0:
+            begin, end = breaks.pop()
+            begin()
+            end()
+    assert data == [*(f"token {n}" for n in range(100)), "{}"]
+    assert breaks == []
+
+
 def test_end_types(server: Server, read: Any) -> None:
     events = produce(server, "ends")
     url = f"{server.base_url}/chat/ends"

@@ -165,8 +165,13 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 
 def test_a_life(server: Server) -> None:
-    first = server.read("POST", "/chat/a?count=20")
-    events = first.rest()
+    check_a_life(server, "/chat/b/stop", 200)
+    assert server.notes.read_text().split() == ["finally", "cancelled", "finally"]
+
+
+def check_a_life(server: Server, stop: str, status: int) -> list[Event]:
+    """Of two streams; gives the events of the first."""
+    events = server.read("POST", "/chat/a?count=20").rest()
     assert [e.data for e in events[:-1]] == [f"token {n}" for n in range(20)]
     assert events[-1].type == "completed"
     again = server.read("POST", "/chat/a?count=20", events[4].id or "")
@@ -178,9 +183,9 @@ def test_a_life(server: Server) -> None:
     later = server.read("GET", "/chat/b")
     later.wait_for(10)
     with Connection(server.base_url) as connection:
-        assert connection.ask("POST", "/chat/b/stop", body=b"").status == 200
+        assert connection.ask("POST", stop, body=b"").status == status
     assert later.rest()[-1].type == "cancelled"
-    assert server.notes.read_text().split() == ["finally", "cancelled", "finally"]
+    return events
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

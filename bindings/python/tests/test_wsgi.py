@@ -25,7 +25,7 @@ from suite.api import JSON
 from suite.checks import assert_error
 from suite.sse_reader import Event, Parser, Retry
 from suite.wire import Connection, fetch
-from test_servers import DEADLINE_S, PYTHON, Server
+from test_servers import DEADLINE_S, PYTHON, Server, check_a_life
 
 import libsse
 from libsse import sync
@@ -57,21 +57,8 @@ def events_of(body: bytes) -> list[Event]:
 
 
 def test_a_life(server: Server) -> None:
-    events = server.read("POST", "/chat/a?count=20").rest()
-    assert [e.data for e in events[:-1]] == [f"token {n}" for n in range(20)]
-    assert events[-1].type == "completed"
-    again = server.read("POST", "/chat/a?count=20", events[4].id or "")
-    assert again.rest() == events[5:]  # nothing was produced a second time
-
-    reader = server.read("POST", "/chat/b")
-    reader.wait_for(3)
-    reader.connection.reset()
-    later = server.read("GET", "/chat/b")
-    later.wait_for(10)
+    events = check_a_life(server, "/api/stream/b/stop", 202)
     url = server.base_url
-    assert fetch(url, "POST", "/api/stream/b/stop", body=b"").status == 202
-    assert later.rest()[-1].type == "cancelled"
-
     end = fetch(url, "GET", "/chat/a", [("Last-Event-ID", events[-1].id or "")])
     assert (end.status, end.body) == (204, b"")
     assert_error(fetch(url, "GET", "/chat/nobody"), 404, "not_found")

@@ -142,7 +142,6 @@ class AsyncioLoop(Loop):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._threads: Optional[ThreadPoolExecutor] = None
-        self.new_waiter = loop.create_future  # type: ignore[method-assign]
         self.call_soon = loop.call_soon
 
     @property

@@ -238,13 +238,7 @@ class Client:
         if body is not None:
             given["body"] = text_of(body)
             given["method"] = method or "POST"
-        for name, value in given.items():
-            if value:
-                number = _setting(name)
-                with saying(f"{name} cannot be {value!r}"):
-                    if name != "body":
-                        check_text(name, value)
-                    _core.sse_client_set(self._core, number, value)
+        self._set_all(given)
         if headers is not None and not isinstance(headers, MappingABC):
             raise TypeError("headers must be a mapping")
         for name, value in (headers or {}).items():
@@ -258,6 +252,15 @@ class Client:
             with saying("the state is damaged, or belongs to another URL"):
                 _core.sse_client_import(self._core, state)
         self._fd = _core.sse_client_fd(self._core)
+
+    def _set_all(self, given: Mapping[str, Union[str, bytes]]) -> None:
+        for name, value in given.items():
+            if value:
+                number = _setting(name)
+                with saying(f"{name} cannot be {value!r}"):
+                    if name != "body":
+                        check_text(name, value)
+                    _core.sse_client_set(self._core, number, value)
 
     # ---- Iterating ----
 

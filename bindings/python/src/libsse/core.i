@@ -192,7 +192,6 @@ OPTIONS(sse_client_options)
 
 %nothread;
 
-const char *sse_strerror(int err);
 const char *sse_version(void);
 const char *sse_state_name(int state);
 const char *sse_cause_name(int cause);
@@ -262,7 +261,6 @@ core_rc sse_list_new(sse_hub *hub, const char *owner, size_t owner_len,
 core_rc sse_subscriber_new(sse_stream *s, sse_queue *q, const char *cursor,
                            size_t cursor_len, const sse_subscriber_options *opts,
                            sse_subscriber **out);
-int sse_queue_wait(sse_queue *q, int64_t timeout_ms);
 int sse_client_next(sse_client *c, int64_t timeout_ms, const sse_news **out);
 
 %nothread;
@@ -294,6 +292,5 @@ PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
                     uint32_t max_notes);
 %rename(sse_client_no_token) core_client_no_token;
 core_rc core_client_no_token(sse_client *c);
-core_rc sse_client_decide(sse_client *c, int decision);
 %rename(sse_client_header) core_client_header;
 PyObject *core_client_header(sse_client *c, const char *name, size_t name_len);
