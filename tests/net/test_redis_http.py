@@ -11,6 +11,7 @@ What it holds otherwise there:
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -112,6 +113,23 @@ class TestDiverged(DivergedInMemory):
             new = api.append(stream, "new")
             assert_gap(reader.event(), 2, 2, "trimmed")
             assert reader.event().id == new
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("_", range(8))
+    def test_one_that_comes_while_the_readers_are_served(
+        self, api: Api, _: int
+    ) -> None:
+        """Redis is as fast as a server that ends so many responses."""
+        stream = api.new_stream()
+        with ExitStack() as stack:
+            readers = [
+                stack.enter_context(api.subscribe(stream)) for _ in range(200)
+            ]
+            for reader in readers:
+                reader.retry()
+            assert api.delete(stream).status == 204
+            assert [reader.rest() for reader in readers] == [[]] * len(readers)
 
 
 class TestGap(GapInMemory):

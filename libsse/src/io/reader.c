@@ -410,7 +410,9 @@ static bool deliver(turn *t)
 }
 
 /* Each reader that has something gets all of it in one write. The lock is held
- * to take, for a few of them at a time, and not to write. */
+ * to take, for a few of them at a time, and not to write: what comes meanwhile,
+ * for a reader or from the store, makes no wake-up and is left for another
+ * flush. */
 bool sse__reader_flush(sse_server *s)
 {
     sse__port *port = &s->door->door.port;
@@ -432,7 +434,8 @@ bool sse__reader_flush(sse_server *s)
             if (turns[i].give)
                 sse__subscriber_give(&turns[i].conn->sub);
     }
-    more = more || !sse__list_empty(&port->ready);
+    more = more || !sse__list_empty(&port->ready) ||
+           !sse__list_empty(&s->answers);
     port->armed = !more;
     sse__hub_leave(s->hub);
     return more;
