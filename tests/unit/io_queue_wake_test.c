@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* io_queue_wake_test.c - a queue tells of itself: descriptor, function, wait. */
+/* io_queue_wake_test.c - how a queue wakes: descriptor, function, wait. */
 #include "support.h"
 
 #include <poll.h>

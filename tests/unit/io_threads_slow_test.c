@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* io_threads_slow_test.c - appends that wait for slow readers, on many threads. */
+/* io_threads_slow_test.c - appends of many threads wait for slow readers. */
 #include "support.h"
 
 #include <pthread.h>

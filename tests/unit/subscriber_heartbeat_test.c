@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* subscriber_heartbeat_test.c - the greeting of readers, and their heartbeats. */
+/* subscriber_heartbeat_test.c - how readers are greeted and kept alive. */
 #include <stdlib.h>
 
 #include "subscriber_fixture.h"
