@@ -66,6 +66,7 @@ part "address and undefined behaviour sanitizers" run_preset asan \
 part "thread sanitizer" run_preset tsan "cmake --preset tsan"
 if [[ -d tests/net ]]; then
     part "Python packages" scripts/venv.sh
+    part "formatting" scripts/format.sh --check
     part "network tests, release" run_pytest build
     part "network tests, address sanitizer" run_pytest build-asan -m asan
 fi
