@@ -11,11 +11,13 @@ broken=() # the parts that did not pass
 # one test; `report` is the JUnit file it may write.
 part() {
     local title=$1 report=build/reports/$((part_count += 1)).xml rc tests bad out
+    local began=$SECONDS
     shift
     printf '\n== %s\n' "$title"
     rm -f "$report"
     REPORT=$PWD/$report "$@"
     rc=$?
+    printf '%s took %d s\n' "$title" $((SECONDS - began))
 
     if [[ -s $report ]]; then
         tests=$(attribute tests "$report")
@@ -49,9 +51,10 @@ run_preset() { # preset, configure command
     "${no_aslr[@]}" ctest --preset "$1" --output-junit "$REPORT"
 }
 
+# Mostly, these tests wait: two at a time.
 run_pytest() { # build directory, pytest arguments
     SSE_BUILD_DIR=$1 build/venv/bin/python -m pytest tests/net -q \
-        -p no:cacheprovider --junitxml="$REPORT" "${@:2}"
+        -n 2 --dist loadfile -p no:cacheprovider --junitxml="$REPORT" "${@:2}"
 }
 
 # gcc's ThreadSanitizer cannot live with much address randomisation.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fault_proxy import FaultProxy
 from nodes import wait_until
-from redis_server import RedisServer, free_port
+from redis_server import RedisServer
+from suite.ports import free_port
 
 
 class Family:

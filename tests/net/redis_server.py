@@ -10,7 +10,6 @@ It keeps nothing unless told: a start finds what is in its directory, and
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,13 +18,9 @@ from typing import Any
 
 import redis
 
+from suite.ports import free_port
+
 START_S = 20  # so that a failure ends; nothing is measured by it
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class RedisServer:

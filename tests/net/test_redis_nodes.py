@@ -10,9 +10,10 @@ import pytest
 
 from nodes import Nodes, wait_for_health, wait_until
 from redis_fixtures import redis_server  # noqa: F401
-from redis_server import RedisServer, free_port
+from redis_server import RedisServer
 from suite.api import JSON, PREFIX, TEXT, Api, fresh_id, path_of
 from suite.checks import assert_error, assert_gap, gap_of
+from suite.ports import free_port
 from suite.sse_reader import Event
 from suite.wire import Connection, Response
 

@@ -6,7 +6,6 @@ import itertools
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ pytest.register_assert_rewrite("suite")
 import helpers  # noqa: E402
 from suite.fixtures import *  # noqa: E402, F403
 from suite.fixtures import Serve  # noqa: E402
+from suite.ports import free_port  # noqa: E402
 from suite.server import Server  # noqa: E402
 
 # A child that crashes says where.
@@ -110,9 +110,7 @@ def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture(scope="session")
 def redis() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
     command += ["--databases", "1000"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

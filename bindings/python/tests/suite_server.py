@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,9 @@ from fastapi.responses import JSONResponse, Response
 from libsse.fastapi import router
 
 from libsse import Hub, sync
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
+from suite.ports import free_port  # noqa: E402
 
 FLAGS = {"heartbeat-ms": int, "log-events": int, "log-bytes": int, "store": str}
 UNKNOWN = {"error": "not_found", "message": "There is nothing at this path."}
@@ -65,12 +69,6 @@ def pass_on(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None:
             os.environ["SUITE_" + name] = str(value)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run_uvicorn(port: int, http: str) -> None:

@@ -24,9 +24,9 @@ from libsse.asgi import EventSourceResponse
 from libsse.fastapi import router
 from suite.api import JSON
 from suite.checks import assert_error
+from suite.ports import free_port
 from suite.sse_reader import Event, Parser
 from suite.wire import Connection, fetch
-from test_servers import free_port
 
 import libsse
 

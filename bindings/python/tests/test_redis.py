@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from helpers import WAIT_S, beside, events_of, run_main, until
+from suite.ports import free_port
 
 import libsse
 from libsse import Hub, StreamInfo
@@ -220,9 +220,7 @@ def test_the_log_says_when_the_store_is_away(caplog: pytest.LogCaptureFixture) -
     def said() -> list[str]:
         return [record.getMessage() for record in caplog.records]
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
 
     async def main() -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from suite.ports import free_port
 from suite.sse_reader import Event, Parser
 from suite.wire import Connection
 
@@ -52,12 +52,6 @@ COMMANDS = {
 }  # fmt: skip
 
 DEADLINE_S = 20.0  # far above what a shutdown takes, far below for ever
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:
