@@ -233,7 +233,8 @@ static void linger(sse__conn *c)
     sse__server_set_timer(c->server, &c->timer, LINGER_MS);
 }
 
-void sse__conn_end(sse__conn *c)
+/* Takes no further request. */
+static void end_input(sse__conn *c)
 {
     if (c->state == SSE__CONN_CLOSED)
         return;
@@ -373,7 +374,7 @@ void sse__conn_answered(sse__conn *c)
     c->request = NULL;
     c->head_started = false;
     if (!c->keep_alive || c->server->closing) {
-        sse__conn_end(c);
+        end_input(c);
         return;
     }
     c->state = SSE__CONN_READING;
@@ -466,7 +467,7 @@ static void refuse_connection(sse__conn *c)
 
     c->server->counters.refused[SSE__REFUSED_LIMIT]++;
     sse__conn_write(c, answer, sizeof(answer) - 1);
-    sse__conn_end(c);
+    end_input(c);
 }
 
 static sse__conn *conn_new(sse_server *s)

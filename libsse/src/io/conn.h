@@ -60,7 +60,6 @@ int sse__conn_writev(sse__conn *c, const char *front, size_t front_len,
                      sse__take *take, const char *tail, size_t tail_len);
 void sse__conn_written(sse__conn *c);
 void sse__conn_answered(sse__conn *c); /* the answer has been given */
-void sse__conn_end(sse__conn *c);      /* no further request */
 void sse__conn_unsubscribe(sse__conn *c);
 int  sse__conn_set_user(sse__conn *c, const char *user, size_t len);
 

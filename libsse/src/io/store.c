@@ -84,12 +84,10 @@ void sse__op_finish(sse_hub *hub, sse__op *op, int rc)
 
 /* ---- Asking ---- */
 
-bool sse__hub_has_store(const sse_hub *hub)
-{
-    return hub->store != NULL;
-}
-
-int sse__store_ask(sse_hub *hub, sse__op **op)
+/* Submits `op`, waits for its answer, and returns that; the op is the caller's
+ * again, unless SSE_ERR_STORE came because nobody answered: `*op` is then
+ * NULL. */
+static int ask(sse_hub *hub, sse__op **op)
 {
     sse__op *asked = *op;
     int64_t  give_up_ms = asked->by_ms + SLACK_MS;
@@ -119,7 +117,7 @@ static sse__op *new_op(sse_hub *hub, sse__op_kind kind, const char *id,
 
 static int ask_and_free(sse_hub *hub, sse__op *op)
 {
-    int rc = op ? sse__store_ask(hub, &op) : SSE_ERR_NOMEM;
+    int rc = op ? ask(hub, &op) : SSE_ERR_NOMEM;
 
     sse__op_free(op);
     return rc;
@@ -269,7 +267,7 @@ int sse__store_append(sse_hub *hub, sse__stream *s,
         rc = sse__op_add_rows(op, hub, events, count);
     if (rc == SSE_OK) {
         op->state = state;
-        rc = sse__store_ask(hub, &op);
+        rc = ask(hub, &op);
     }
     if (rc == SSE_OK)
         count_rows(hub, op);
@@ -329,7 +327,7 @@ int sse__store_list(sse_hub *hub, const char *owner, size_t owner_len,
                     sse__op **out)
 {
     *out = new_op(hub, SSE__OP_LIST, owner, owner_len);
-    return *out ? sse__store_ask(hub, out) : SSE_ERR_NOMEM;
+    return *out ? ask(hub, out) : SSE_ERR_NOMEM;
 }
 
 /* ---- Opening ---- */
@@ -518,7 +516,7 @@ int sse_hub_settle(sse_hub *hub, const char *id, size_t id_len, int state,
         if (state != SSE_STATE_ACTIVE)
             rc = sse__op_add_rows(op, hub, &last, 1);
         if (rc == SSE_OK)
-            rc = sse__store_ask(hub, &op);
+            rc = ask(hub, &op);
         sse__op_free(op);
     }
     sse__hub_leave(hub);

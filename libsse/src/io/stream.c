@@ -65,7 +65,8 @@ int sse_hub_metrics(sse_hub *hub, sse_buffer *out)
 
 /* ---- Streams ---- */
 
-sse_stream *sse__stream_handle(sse_hub *hub, sse__stream *core)
+/* A handle on `core`, with the lock. NULL when out of memory. */
+static sse_stream *new_handle(sse_hub *hub, sse__stream *core)
 {
     sse_stream *s = sse__calloc(1, sizeof(*s));
 
@@ -95,7 +96,7 @@ static sse__door *door_of(sse_queue *q)
 /* A new stream gets its place in the store and its handle, or goes again. */
 static int finish_new(sse_hub *hub, sse__stream *core, sse_stream **out)
 {
-    sse_stream *s = sse__stream_handle(hub, core);
+    sse_stream *s = new_handle(hub, core);
     int         rc = s ? SSE_OK : SSE_ERR_NOMEM;
 
     if (rc == SSE_OK && hub->store)
@@ -160,7 +161,7 @@ int sse_stream_open(sse_hub *hub, const char *id, size_t id_len,
     }
     if (rc == SSE_OK && !core)
         rc = SSE_ERR_NOT_FOUND;
-    if (rc == SSE_OK && !(*out = sse__stream_handle(hub, core)))
+    if (rc == SSE_OK && !(*out = new_handle(hub, core)))
         rc = SSE_ERR_NOMEM;
     sse__hub_leave(hub);
     return rc;
@@ -312,7 +313,8 @@ int sse_stream_end(sse_stream *s, int state, const char *type, size_t type_len,
 
 /* ---- What streams are ---- */
 
-int sse__stream_info_copy(sse_stream_info *info, sse__buf *text)
+/* Copies what is behind `info` into `text` and points it there. */
+static int copy_info(sse_stream_info *info, sse__buf *text)
 {
     const char **parts[] = {&info->id, &info->owner, &info->kind,
                             &info->metadata};
@@ -347,7 +349,7 @@ int sse_stream_get_info(sse_stream *s, const sse_stream_info **out)
         rc = SSE_ERR_NOT_FOUND;
     } else {
         sse__stream_info(s->core, &s->info);
-        rc = sse__stream_info_copy(&s->info, &s->text);
+        rc = copy_info(&s->info, &s->text);
     }
     sse__hub_leave(s->hub);
     if (rc == SSE_OK)
@@ -383,7 +385,7 @@ static int list_add(sse_list *list, const sse_stream_info *info)
     e = &list->entries[list->count];
     e->info = *info;
     sse__buf_init(&e->text, INFO_MAX);
-    if (sse__stream_info_copy(&e->info, &e->text) < 0)
+    if (copy_info(&e->info, &e->text) < 0)
         return SSE_ERR_NOMEM;
     list->count++;
     return SSE_OK;

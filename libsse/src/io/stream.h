@@ -13,9 +13,6 @@ struct sse_stream {
     sse_stream_info info;
 };
 
-/* A handle on `core`, with the lock. NULL when out of memory. */
-sse_stream *sse__stream_handle(sse_hub *hub, sse__stream *core);
-
 /* Sees to it that a reader of the stream at this cursor can be placed: asks the
  * store if it must, and waits. With the lock. SSE_OK, SSE_ERR_CURSOR,
  * SSE_ERR_NOT_FOUND, SSE_ERR_STORE or SSE_ERR_NOMEM. */
@@ -24,8 +21,5 @@ int sse__store_reach(sse_stream *s, const char *cursor, size_t cursor_len);
 /* A list of what an operation found. */
 struct sse__op;
 int sse__list_from(const struct sse__op *op, sse_list **out);
-
-/* Copies what is behind `info` into `text` and points it there. */
-int sse__stream_info_copy(sse_stream_info *info, sse__buf *text);
 
 #endif

@@ -133,7 +133,7 @@ void sse__call_user_key(sse__redis *r, const char *user, size_t len)
     sse__call_key(r, "user:", user, len, ":streams");
 }
 
-/* In the order of sse__redis_key. */
+/* In the order that the scripts know them by. */
 void sse__call_keys(sse__redis *r, const char *id, size_t id_len)
 {
     sse__call_key(r, "stream:", id, id_len, "");

@@ -92,7 +92,8 @@ int sse__tail_read(sse__tail *t)
 
 /* ---- What a reply says ---- */
 
-bool sse__page_take(sse__page *p, const redisReply *reply)
+/* False: that is no page. */
+static bool parse_page(sse__page *p, const redisReply *reply)
 {
     const redisReply *rows = sse__reply_array(reply, 13);
 
@@ -369,7 +370,7 @@ static void take_page(sse__tail *t, const redisReply *reply)
         is_lost(t);
     else if (t->read_void || (!t->stream) != (t->read_kind == SSE__READ_FIRST))
         ; /* it was about another mirror */
-    else if (!sse__page_take(&p, reply))
+    else if (!parse_page(&p, reply))
         is_broken(t);
     else if (t->read_kind == SSE__READ_FIRST)
         take_first(t, &p);

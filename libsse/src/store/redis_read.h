@@ -19,9 +19,6 @@ typedef struct sse__page {
     sse__text final_type; /* of the completion that is kept, or ""           */
 } sse__page;
 
-/* False: that is no page. */
-bool sse__page_take(sse__page *p, const redisReply *reply);
-
 uint32_t sse__page_tag(const sse__page *p, size_t row);
 bool     sse__page_has_ended(const sse__page *p);
 

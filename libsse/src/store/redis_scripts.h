@@ -6,9 +6,10 @@
  * that this answers. What a script takes and replies stands at the head of its
  * file in scripts/, and in docs/redis.md. They have in common:
  *
- *   KEYS     are, for one stream, always the five of sse__redis_key in this
- *            order, used or not; register and describe have the user's set
- *            behind them
+ *   KEYS     are, for one stream, always the same five, used or not:
+ *            sse:stream:<id>, sse:events:<id>, sse:meta:<id>,
+ *            sse:completion:<id> and sse:active; register and describe have
+ *            the user's set behind them
  *   numbers  are decimal text without sign, below 10^14
  *   replies  are arrays that begin with a word, then strings and integers;
  *            {"wrongtype"} from any script: a key holds something else, and
@@ -49,15 +50,6 @@ typedef enum sse__redis_script_id {
     SSE__REDIS_DESCRIBE,
     SSE__REDIS_SCRIPT_COUNT
 } sse__redis_script_id;
-
-typedef enum sse__redis_key {
-    SSE__KEY_STREAM = 0,    /* sse:stream:<id>                              */
-    SSE__KEY_EVENTS,        /* sse:events:<id>                              */
-    SSE__KEY_META,          /* sse:meta:<id>                                */
-    SSE__KEY_COMPLETION,    /* sse:completion:<id>                          */
-    SSE__KEY_ACTIVE,        /* sse:active                                   */
-    SSE__KEY_COUNT
-} sse__redis_key;
 
 /* `text` has no NUL but the one behind it, which `len` does not count. */
 typedef struct sse__redis_lua {

@@ -150,15 +150,8 @@ int sse__store_mirror(sse_hub *hub, const sse_stream_info *info, uint64_t seq,
  * All with the lock. Those that wait give the lock away meanwhile; they are not
  * for the thread of a server. */
 
-bool sse__hub_has_store(const sse_hub *hub);
-
 /* When an operation that begins now must be over. */
 int64_t sse__store_answer_by(const sse_hub *hub);
-
-/* Submits `op`, waits for its answer, and returns that; the op is the caller's
- * again, unless SSE_ERR_STORE came because nobody answered: `*op` is then
- * NULL. */
-int sse__store_ask(sse_hub *hub, sse__op **op);
 
 /* Gives a new stream its backing, and makes the operation that enters it in the
  * registry. The second one asks, and waits. */
