@@ -48,7 +48,8 @@ install:
 	@test -n '$(DESTDIR)' || test "$$(id -u)" != 0 || ldconfig
 
 format:
-	git ls-files -co --exclude-standard '*.c' | xargs clang-format -i
+	@scripts/venv.sh
+	scripts/format.sh
 
 clean:
 	rm -rf build build-*

@@ -389,7 +389,7 @@ static void drain(struct load *load)
               (unsigned long long)load->expected);
 }
 
-static void start_publishing(struct load *load, int how)
+static void start_publishing(struct load *load, enum publishing how)
 {
     load->publishing = how;
     for (unsigned i = 0; i < load->opt.publishers; i++)

@@ -68,7 +68,7 @@ struct load {
     uint32_t         *audience; /* readers of each stream that read */
     char              scratch[SCRATCH];
 
-    enum { HOLD, CLOSED_LOOP, BURST } publishing;
+    enum publishing { HOLD, CLOSED_LOOP, BURST } publishing;
     bool     timing;  /* each delivery's delay goes to `delays` */
     bool     holding; /* who is connected does not subscribe yet */
     unsigned opening; /* connections that have no 200 yet */

@@ -8,6 +8,7 @@ KIND says how events come to readers: `ours`, `sse-starlette`, `fastapi`, or
 reader, the peers are given the producer itself; with more, a task hands its
 events to a queue for each reader, as their users write it. bench/stream_load
 reads, and says when to produce."""
+
 import asyncio
 import sys
 
@@ -18,15 +19,15 @@ from fastapi.sse import ServerSentEvent
 
 DATA_LEN = 124
 EVENTS_MAX = 40_000
-LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678'
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678"
 BACKLOG = 4096
 
 
 def payload(seq):
     """As bench/wire.h has it, which checks it."""
-    head = f'p00 n0000 s{seq:08} l{DATA_LEN:05} '
+    head = f"p00 n0000 s{seq:08} l{DATA_LEN:05} "
     start = seq % len(LETTERS)
-    return head + (LETTERS * 4)[start:start + DATA_LEN - len(head)]
+    return head + (LETTERS * 4)[start : start + DATA_LEN - len(head)]
 
 
 class Model:
@@ -78,9 +79,9 @@ def serve_ours(model, source):
     hub = Hub(log_events=1_000_000, log_bytes=256 << 20)
     app = FastAPI(lifespan=hub.lifespan)
 
-    @app.get('/read')
+    @app.get("/read")
     async def read(request: Request):
-        return hub.respond(request, 'b0', producer=model.words)
+        return hub.respond(request, "b0", producer=model.words)
 
     return app
 
@@ -90,7 +91,7 @@ def serve_response(model, source):
 
     app = FastAPI()
 
-    @app.get('/read')
+    @app.get("/read")
     async def read():
         return EventSourceResponse(source.words())
 
@@ -102,9 +103,9 @@ def serve_sse_starlette(model, source):
 
     app = FastAPI()
 
-    @app.get('/read')
+    @app.get("/read")
     async def read():
-        return EventSourceResponse(source.words(), sep='\n')
+        return EventSourceResponse(source.words(), sep="\n")
 
     return app
 
@@ -112,7 +113,7 @@ def serve_sse_starlette(model, source):
 def serve_fastapi(model, source):
     app = FastAPI()
 
-    @app.get('/read', response_class=FastAPIResponse)
+    @app.get("/read", response_class=FastAPIResponse)
     async def read():
         async for word in source.words():
             yield ServerSentEvent(raw_data=word)
@@ -120,15 +121,19 @@ def serve_fastapi(model, source):
     return app
 
 
-KINDS = {'ours': serve_ours, 'response': serve_response,
-         'sse-starlette': serve_sse_starlette, 'fastapi': serve_fastapi}
+KINDS = {
+    "ours": serve_ours,
+    "response": serve_response,
+    "sse-starlette": serve_sse_starlette,
+    "fastapi": serve_fastapi,
+}
 
 
 def make_app(kind, readers):
     model = Model()
     app = KINDS[kind](model, Broadcast(model) if readers > 1 else model)
 
-    @app.post('/produce/{count}/{pause_us}', status_code=204)
+    @app.post("/produce/{count}/{pause_us}", status_code=204)
     async def produce(count: int, pause_us: int):
         model.orders.put_nowait((count, pause_us / 1e6))
 
@@ -137,13 +142,12 @@ def make_app(kind, readers):
 
 def main():
     app = make_app(sys.argv[1], int(sys.argv[2]))
-    config = uvicorn.Config(app, port=0, log_level='error', backlog=BACKLOG)
+    config = uvicorn.Config(app, port=0, log_level="error", backlog=BACKLOG)
     listening = config.bind_socket()
     listening.listen(BACKLOG)
-    print('listening on http://127.0.0.1:%d' % listening.getsockname()[1],
-          flush=True)
+    print("listening on http://127.0.0.1:%d" % listening.getsockname()[1], flush=True)
     uvicorn.Server(config).run(sockets=[listening])
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

@@ -81,9 +81,8 @@ int main(void)
     sse_hub    *hub;
     sse_stream *s;
 
-    check(sse_hub_new(NULL, &hub) == SSE_OK &&
-              sse_stream_new(hub, "", 0, NULL, NULL, &s) == SSE_OK,
-          "set-up");
+    check(sse_hub_new(NULL, &hub) == SSE_OK, "a hub");
+    check(sse_stream_new(hub, "", 0, NULL, NULL, &s) == SSE_OK, "a stream");
     time_appends(s, 20000);
     printf("%-44s %8.0f ns\n", "append, 100 bytes, nobody reads",
            time_appends(s, 300000));

@@ -6,9 +6,9 @@ set -euo pipefail
 build=(make cmake ninja-build gcc libc6-dev pkg-config libuv1-dev
        libhttp-parser-dev libcurl4-openssl-dev libhiredis-dev libssl-dev
        libcjson-dev)
-test=(g++ clang libclang-rt-14-dev libcmocka-dev swig python3 python3-venv
-      python3-dev redis-server openssl chromium chromium-driver curl
-      ca-certificates)
+test=(g++ clang clang-format libclang-rt-14-dev libcmocka-dev swig python3
+      python3-venv python3-dev redis-server openssl chromium chromium-driver
+      curl ca-certificates)
 bench=(nginx libnginx-mod-nchan redis-server python3 curl)
 command -v go >/dev/null || test+=(golang)
 command -v npm >/dev/null || { test+=(nodejs npm); bench+=(nodejs npm); }

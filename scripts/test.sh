@@ -67,8 +67,10 @@ part "release" run_preset release \
 part "address and undefined behaviour sanitizers" run_preset asan \
     "cmake --preset asan"
 part "thread sanitizer" run_preset tsan "cmake --preset tsan"
+part "clang" run_preset clang "cmake --preset clang"
 if [[ -d tests/net ]]; then
     part "Python packages" scripts/venv.sh
+    part "formatting" scripts/format.sh --check
     part "network tests, release" run_pytest build
     part "network tests, address sanitizer" run_pytest build-asan -m asan
 fi

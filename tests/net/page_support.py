@@ -75,7 +75,9 @@ class Page:
     def cut(self) -> None:
         """Clicks, and looks before the two seconds can have passed."""
         script = "arguments[0].click(); return arguments[1].textContent"
-        found = self.browser.execute_script(script, self.part("cut"), self.part("state"))
+        found = self.browser.execute_script(
+            script, self.part("cut"), self.part("state")
+        )
         assert found == "cut"
 
     def was_resumed(self) -> bool:

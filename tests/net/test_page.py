@@ -49,9 +49,7 @@ class TestReading:
         page.start(rate=1000)
         assert_whole(page)
 
-    def test_a_cut_line_comes_back_by_itself(
-        self, page: Page, server: Server
-    ) -> None:
+    def test_a_cut_line_comes_back_by_itself(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
         page.start(rate=60)
         page.until_events(20)
@@ -72,9 +70,7 @@ class TestReading:
             page.until_state("receiving", "finished")
         assert_whole(page)
 
-    def test_a_reload_goes_on_where_it_was(
-        self, page: Page, server: Server
-    ) -> None:
+    def test_a_reload_goes_on_where_it_was(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
         page.start(rate=100)
         for turn in range(1, 4):
@@ -85,9 +81,7 @@ class TestReading:
         page.browser.refresh()
         assert_whole(page)
 
-    def test_a_reload_while_cut_reconnects(
-        self, page: Page, server: Server
-    ) -> None:
+    def test_a_reload_while_cut_reconnects(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
         page.start(rate=100)
         page.until_events(20)
@@ -121,9 +115,7 @@ class TestReading:
 
 
 class TestEnds:
-    def test_a_visitor_can_stop_the_stream(
-        self, page: Page, server: Server
-    ) -> None:
+    def test_a_visitor_can_stop_the_stream(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
         page.start(rate=20)
         page.until_events(10)
@@ -230,9 +222,7 @@ class TestLooks:
         )
         assert width <= 320
 
-    def test_its_picture(
-        self, page: Page, own_server: Serve, build_dir: Path
-    ) -> None:
+    def test_its_picture(self, page: Page, own_server: Serve, build_dir: Path) -> None:
         page.open(own_server().base_url)
         page.look(1000, 700, "light")
         page.start(rate=40)

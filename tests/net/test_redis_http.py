@@ -123,9 +123,7 @@ class TestAnswers:
         """Redis is as fast as a server that ends so many responses."""
         stream = api.new_stream()
         with ExitStack() as stack:
-            readers = [
-                stack.enter_context(api.subscribe(stream)) for _ in range(200)
-            ]
+            readers = [stack.enter_context(api.subscribe(stream)) for _ in range(200)]
             for reader in readers:
                 reader.retry()
             assert api.delete(stream).status == 204

@@ -79,7 +79,9 @@ class TestWeServeIts:
             reader.retry()
             for n in range(3):
                 program.send("s", "message", {"n": n})
-            assert [e.data for e in reader.take(3)] == [f'{{"n":{n}}}' for n in range(3)]
+            assert [e.data for e in reader.take(3)] == [
+                f'{{"n":{n}}}' for n in range(3)
+            ]
             program.send("s", "failed", {}, True)
             assert reader.rest()[-1].type == "failed"
 

@@ -119,9 +119,7 @@ class TestReading:
         assert ids_of(pair.b.events(stream)) == ids
         assert ids_of(pair.b.events(stream, cursor=ids[0])) == ids[1:]
         for cursor in (ids[1], "$"):
-            response = pair.b.ask(
-                "GET", path_of(stream), [("Last-Event-ID", cursor)]
-            )
+            response = pair.b.ask("GET", path_of(stream), [("Last-Event-ID", cursor)])
             assert response.status == 204
 
     def test_every_kind_of_data(self, pair: Pair) -> None:

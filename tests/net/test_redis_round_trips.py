@@ -79,9 +79,7 @@ def test_one_subscription_for_a_thousand_readers(
     ids = writer.append_many(stream, ["a", "b", "c"])
     commands = Commands(redis)
     with ExitStack() as stack:
-        readers = [
-            stack.enter_context(api.subscribe(stream)) for _ in range(1000)
-        ]
+        readers = [stack.enter_context(api.subscribe(stream)) for _ in range(1000)]
         for reader in readers:
             assert [event.id for event in reader.take(3)] == ids
         with redis.client() as client:

@@ -95,9 +95,7 @@ class _PeerHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def peer() -> Iterator[Peer]:
     with Peer() as server:
-        threading.Thread(
-            target=server.serve_forever, args=[0.01], daemon=True
-        ).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield server
         server.over.set()
         server.shutdown()
@@ -434,9 +432,7 @@ class TestTerminal:
                 assert cat.wait(TIMEOUT_S) == 0
             assert terminal.rest().endswith(ERASE)
 
-    def test_a_dumb_terminal_gets_plain_lines(
-        self, sse: Command, peer: Peer
-    ) -> None:
+    def test_a_dumb_terminal_gets_plain_lines(self, sse: Command, peer: Peer) -> None:
         peer.answers = [Answer(status=503)]
         with Terminal(80) as terminal:
             with self.start(sse, terminal, peer.url, term="dumb") as cat:

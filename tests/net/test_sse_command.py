@@ -1,7 +1,6 @@
 """The `sse` command, as a person at a terminal uses it."""
 
 import json
-import os
 import signal
 import subprocess
 import threading
@@ -63,7 +62,8 @@ def event(data: str, type: str = "message", last_id: str = "") -> str:
 
 class TestUsage:
     @pytest.mark.parametrize(
-        "args", [["--help"], ["-h"], *([c, "--help"] for c in ("parse", "pub", "ls", "stop"))]
+        "args",
+        [["--help"], ["-h"], *([c, "--help"] for c in ("parse", "pub", "ls", "stop"))],
     )
     def test_help_is_printed_on_standard_output(
         self, sse: Command, args: list[str]
@@ -473,9 +473,7 @@ class _PeerHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def peer() -> Iterator[Peer]:
     with Peer() as server:
-        threading.Thread(
-            target=server.serve_forever, args=[0.01], daemon=True
-        ).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield server
         server.shutdown()
 
@@ -582,9 +580,7 @@ class TestTrouble:
         sse("stop", peer.url + "?key=a%26b", status=1)
         assert peer.requests[0][0] == "/api/stream/x/stop?key=a%26b"
 
-    def test_a_listing_is_printed_byte_for_byte(
-        self, sse: Command, peer: Peer
-    ) -> None:
+    def test_a_listing_is_printed_byte_for_byte(self, sse: Command, peer: Peer) -> None:
         one = '{ "streamId":"a","metadata":{"n":12345678901234567890,"s":"\\u0000é"} }'
         peer.listing = (
             '{"a":[{"streams":0}],"streams": [' + one + ' ,\n{"x":\n[1,\r\n{}]}\n]}'

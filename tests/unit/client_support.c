@@ -13,7 +13,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "net_support.h"
@@ -252,22 +251,6 @@ uint32_t client_end(sse_client *c)
 
     net_check(sse_client_next(c, -1, &news) == 0, "nothing after the end");
     return cause;
-}
-
-bool readable(int fd, int timeout_ms)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-
-    return poll(&p, 1, timeout_ms) == 1;
-}
-
-/* Without a descriptor, which the thread that ends may just have closed. */
-int thread_count(void)
-{
-    struct stat info;
-
-    net_check(stat("/proc/self/task", &info) == 0, "/proc");
-    return (int)info.st_nlink - 2;
 }
 
 const sse_client_options quick = {

@@ -81,10 +81,4 @@ uint32_t client_end(sse_client *c);
 
 bool text_is(const char *text, size_t len, const char *other);
 
-/* Whether there is something to read, or to accept. */
-bool readable(int fd, int timeout_ms);
-
-/* The number of threads of this process. */
-int thread_count(void);
-
 #endif

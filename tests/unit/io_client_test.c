@@ -91,7 +91,7 @@ static void send_part(call *k, how cut, size_t from, size_t len)
         snprintf(head, sizeof(head), "\r\n");
     }
     call_say(k, head);
-    call_send(k, BODY + from, len);
+    call_send(k, &BODY[from], len);
 }
 
 /* What the server still has for a reader that sends this cursor. */
@@ -123,7 +123,7 @@ static void *cut_once(void *arg)
     else
         call_close(&k);
     k = stage_accept(w->s);
-    send_part(&k, CLOSED, place_of(&k), strlen(BODY + place_of(&k)));
+    send_part(&k, CLOSED, place_of(&k), strlen(&BODY[place_of(&k)]));
     call_close(&k);
     return NULL;
 }

@@ -2,11 +2,12 @@
 /* support.c - what unit tests share. */
 #include "support.h"
 
-#include <stdbool.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "fail_alloc.h"
 
@@ -160,4 +161,20 @@ char *read_test_file(const char *name, size_t *out_len)
     text[*out_len] = '\0';
     fclose(file);
     return text;
+}
+
+bool readable(int fd, int timeout_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, timeout_ms) == 1;
+}
+
+/* Without a descriptor, which the thread that ends may just have closed. */
+int thread_count(void)
+{
+    struct stat info;
+
+    assert_int_equal(stat("/proc/self/task", &info), 0);
+    return (int)info.st_nlink - 2;
 }

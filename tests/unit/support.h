@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,5 +44,11 @@ void transcribe(transcript *t, const sse_item *item);
 
 /* The whole file below the tests' directory, to be freed, with a NUL. */
 char *read_test_file(const char *name, size_t *out_len);
+
+/* Whether there is something to read, or to accept. */
+bool readable(int fd, int timeout_ms);
+
+/* The number of threads of this process. */
+int thread_count(void);
 
 #endif

@@ -17,7 +17,7 @@
 struct sse_queue {
     sse__door         door; /* first: sse_stream_new() relies on it         */
     sse_queue_options opts;
-    atomic_int        fd; /* -1 until somebody asks for it                */
+    atomic_int        fd;   /* -1 until somebody asks for it                */
     atomic_bool       rung; /* it may be readable                           */
     atomic_bool       woken;
     void (*on_wake)(void *user);

@@ -434,8 +434,7 @@ bool sse__reader_flush(sse_server *s)
             if (turns[i].give)
                 sse__subscriber_give(&turns[i].conn->sub);
     }
-    more = more || !sse__list_empty(&port->ready) ||
-           !sse__list_empty(&s->answers);
+    more |= !sse__list_empty(&port->ready) || !sse__list_empty(&s->answers);
     port->armed = !more;
     sse__hub_leave(s->hub);
     return more;

@@ -17,7 +17,8 @@ def drain(queue):
 
 assert sse.SSE_NEVER == 0xFFFFFFFF
 assert sse.sse_version() == ".".join(
-    str(n) for n in (sse.SSE_VERSION_MAJOR, sse.SSE_VERSION_MINOR, sse.SSE_VERSION_PATCH)
+    str(n)
+    for n in (sse.SSE_VERSION_MAJOR, sse.SSE_VERSION_MINOR, sse.SSE_VERSION_PATCH)
 )
 
 _, hub = sse.sse_hub_new(None)
@@ -41,7 +42,9 @@ _, subscriber = sse.sse_subscriber_new(stream, queue, b"", options)
 notes = drain(queue)
 assert {(kind, key) for kind, _, key, _ in notes} == {(sse.SSE_NOTE_BYTES, 42)}, notes
 expected = "".join(
-    f"id: {i}\nevent: token\n" + "".join(f"data: {line}\n" for line in w.split("\n")) + "\n"
+    f"id: {i}\nevent: token\n"
+    + "".join(f"data: {line}\n" for line in w.split("\n"))
+    + "\n"
     for i, w in zip(ids, words)
 )
 assert b"".join(note[3] for note in notes) == expected.encode(), notes
@@ -64,7 +67,10 @@ assert b"".join(n[3] for n in notes).decode() == (
 assert end == (sse.SSE_NOTE_END, sse.SSE_REASON_ENDED, 42, b""), end
 
 # Errors are exceptions, with the library's sentence.
-for cursor, code in ((b"nonsense", sse.SSE_ERR_CURSOR), (last.encode(), sse.SSE_ERR_ENDED)):
+for cursor, code in (
+    (b"nonsense", sse.SSE_ERR_CURSOR),
+    (last.encode(), sse.SSE_ERR_ENDED),
+):
     try:
         sse.sse_subscriber_new(stream, queue, cursor, None)
         raise AssertionError(f"{cursor} was taken")

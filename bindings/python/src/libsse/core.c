@@ -81,20 +81,24 @@ int core_number(PyObject *from, unsigned long long max, unsigned long long *out)
     return 0;
 }
 
-#define FIELD(TYPE, NAME)                                                      \
-    {                                                                          \
-        #NAME, offsetof(TYPE, NAME), sizeof(((TYPE *)0)->NAME)                 \
+#define FIELD(TYPE, NAME) \
+    { \
+        .name = #NAME, .offset = offsetof(TYPE, NAME), \
+        .size = sizeof(((TYPE *)0)->NAME) \
     }
 
 #define HUB(NAME) FIELD(sse_hub_options, NAME)
 const core_field core_fields_sse_hub_options[] = {
-    HUB(max_streams),    HUB(max_streams_per_user), HUB(max_subscribers),
-    HUB(max_event_bytes), HUB(log_events),          HUB(log_bytes),
-    HUB(log_age_ms),     HUB(channel_events),       HUB(stream_ttl_ms),
-    HUB(completion_ttl_ms), HUB(heartbeat_ms),      HUB(heartbeat),
-    HUB(retry_ms),       HUB(id_format),            HUB(slow_policy),
-    HUB(block_timeout_ms), HUB(unread_policy),      HUB(unread_ms),
-    HUB(stop_grace_ms),  {NULL, 0, 0},
+    HUB(max_streams),     HUB(max_streams_per_user),
+    HUB(max_subscribers), HUB(max_event_bytes),
+    HUB(log_events),      HUB(log_bytes),
+    HUB(log_age_ms),      HUB(channel_events),
+    HUB(stream_ttl_ms),   HUB(completion_ttl_ms),
+    HUB(heartbeat_ms),    HUB(heartbeat),
+    HUB(retry_ms),        HUB(id_format),
+    HUB(slow_policy),     HUB(block_timeout_ms),
+    HUB(unread_policy),   HUB(unread_ms),
+    HUB(stop_grace_ms),   {NULL, 0, 0},
 };
 
 #define STORE(NAME) FIELD(sse_store_options, NAME)
@@ -105,28 +109,28 @@ const core_field core_fields_sse_store_options[] = {
 
 #define STREAM(NAME) FIELD(sse_stream_options, NAME)
 const core_field core_fields_sse_stream_options[] = {
-    STREAM(flags),           STREAM(key),
-    STREAM(log_events),      STREAM(log_bytes),
-    STREAM(log_age_ms),      STREAM(slow_policy_set),
-    STREAM(slow_policy),     STREAM(unread_policy_set),
-    STREAM(unread_policy),   STREAM(unread_ms),
+    STREAM(flags),         STREAM(key),
+    STREAM(log_events),    STREAM(log_bytes),
+    STREAM(log_age_ms),    STREAM(slow_policy_set),
+    STREAM(slow_policy),   STREAM(unread_policy_set),
+    STREAM(unread_policy), STREAM(unread_ms),
     {NULL, 0, 0},
 };
 
 #define SUBSCRIBER(NAME) FIELD(sse_subscriber_options, NAME)
 const core_field core_fields_sse_subscriber_options[] = {
-    SUBSCRIBER(flags),        SUBSCRIBER(key), SUBSCRIBER(heartbeat_ms),
-    SUBSCRIBER(retry_ms),     {NULL, 0, 0},
+    SUBSCRIBER(flags),    SUBSCRIBER(key), SUBSCRIBER(heartbeat_ms),
+    SUBSCRIBER(retry_ms), {NULL, 0, 0},
 };
 
 #define CLIENT(NAME) FIELD(sse_client_options, NAME)
 const core_field core_fields_sse_client_options[] = {
-    CLIENT(flags),          CLIENT(profile),        CLIENT(retry_ms),
-    CLIENT(retry_floor_ms), CLIENT(retry_cap_ms),   CLIENT(retry_after_cap_ms),
-    CLIENT(max_attempts),   CLIENT(budget_ms),      CLIENT(healthy_ms),
-    CLIENT(healthy_events), CLIENT(connect_ms),     CLIENT(first_byte_ms),
-    CLIENT(stall_ms),       CLIENT(poll_ms),        CLIENT(poll_period_ms),
-    CLIENT(window),         CLIENT(queue_bytes),    CLIENT(max_event_bytes),
+    CLIENT(flags),          CLIENT(profile),         CLIENT(retry_ms),
+    CLIENT(retry_floor_ms), CLIENT(retry_cap_ms),    CLIENT(retry_after_cap_ms),
+    CLIENT(max_attempts),   CLIENT(budget_ms),       CLIENT(healthy_ms),
+    CLIENT(healthy_events), CLIENT(connect_ms),      CLIENT(first_byte_ms),
+    CLIENT(stall_ms),       CLIENT(poll_ms),         CLIENT(poll_period_ms),
+    CLIENT(window),         CLIENT(queue_bytes),     CLIENT(max_event_bytes),
     CLIENT(max_redirects),  CLIENT(max_error_bytes), {NULL, 0, 0},
 };
 
@@ -146,9 +150,9 @@ static int set_field(void *options, const core_field *f, PyObject *value)
 int core_options(PyObject *from, const core_field *fields, void *options,
                  size_t size)
 {
-    uint32_t    known = (uint32_t)size;
-    Py_ssize_t  at = 0;
-    PyObject   *key, *value;
+    uint32_t   known = (uint32_t)size;
+    Py_ssize_t at = 0;
+    PyObject  *key, *value;
 
     memset(options, 0, size);
     memcpy(options, &known, sizeof(known));
@@ -193,21 +197,21 @@ void *core_handle_get(PyObject *handle, const char *type)
     return PyCapsule_GetPointer(handle, type);
 }
 
-#define FREE(TYPE)                                                             \
-    void core_free_##TYPE(PyObject *handle)                                    \
-    {                                                                          \
-        TYPE##_free(PyCapsule_GetPointer(handle, #TYPE));                      \
+#define FREE(TYPE) \
+    void core_free_##TYPE(PyObject *handle) \
+    { \
+        TYPE##_free(PyCapsule_GetPointer(handle, #TYPE)); \
     }
 
 /* The end of these may wait for a thread. */
-#define FREE_SLOWLY(TYPE)                                                      \
-    void core_free_##TYPE(PyObject *handle)                                    \
-    {                                                                          \
-        TYPE *object = PyCapsule_GetPointer(handle, #TYPE);                    \
-                                                                               \
-        Py_BEGIN_ALLOW_THREADS                                                 \
-            TYPE##_free(object);                                               \
-        Py_END_ALLOW_THREADS                                                   \
+#define FREE_SLOWLY(TYPE) \
+    void core_free_##TYPE(PyObject *handle) \
+    { \
+        TYPE *object = PyCapsule_GetPointer(handle, #TYPE); \
+\
+        Py_BEGIN_ALLOW_THREADS \
+            TYPE##_free(object); \
+        Py_END_ALLOW_THREADS \
     }
 
 FREE_SLOWLY(sse_hub)
