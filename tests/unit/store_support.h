@@ -18,7 +18,8 @@ bool store_patient(unsigned *turns);
                 fail_msg("it did not come: %s", #truth); \
     } while (0)
 
-/* A hub on that Redis. Options may be NULL; a short time-out is in the URL. */
+/* A hub on that Redis. Options may be NULL; a short time-out is in the URL, and a
+ * long one for commands in the options, unless they have another. */
 sse_hub *store_hub(const redis_process *r, const sse_hub_options *hub_opts,
                    const sse_store_options *opts);
 
