@@ -2,7 +2,9 @@
  *
  * Rules that hold for every function here:
  *
- *   Errors   a negative result is an sse_err; 0 or more is success.
+ *   Errors   a negative result is an sse_err; 0 or more is success. Two are not
+ *            named each time: SSE_ERR_NOMEM, and SSE_ERR_FORKED, which hubs,
+ *            what belongs to them, and clients return in a child process.
  *   Objects  x_new() makes one and leaves *out NULL when it fails; x_free()
  *            ends it, in any state and in any order; x_free(NULL) does nothing.
  *   Inputs   are read during the call and never kept, unless a comment says
@@ -238,10 +240,12 @@ SSE_API void sse_hub_free(sse_hub *hub);
  * of a channel without a queue. Returns SSE_OK or SSE_ERR_NOT_FOUND. */
 SSE_API int sse_hub_stop(sse_hub *hub, const char *id, size_t id_len);
 
-/* Forgets a stream and ends its subscriptions. Any thread. */
+/* Forgets a stream and ends its subscriptions. Returns SSE_OK or
+ * SSE_ERR_NOT_FOUND. Any thread. */
 SSE_API int sse_hub_remove(sse_hub *hub, const char *id, size_t id_len);
 
-/* Writes the hub's metrics in the Prometheus text format 0.0.4. Any thread. */
+/* Writes the hub's metrics in the Prometheus text format 0.0.4. Returns SSE_OK,
+ * or SSE_ERR_TOO_BIG for a full buffer, which is then as it was. Any thread. */
 SSE_API int sse_hub_metrics(sse_hub *hub, sse_buffer *out);
 
 /* ---- Store -------------------------------------------------------------- */
@@ -281,7 +285,8 @@ SSE_API int sse_hub_set_store(sse_hub *hub, const char *url, size_t len,
 SSE_API const char *sse_hub_store_error(sse_hub *hub);
 
 /* Streams whose producer went silent are told to this queue: SSE_NOTE_ORPHAN.
- * Without one on any hub, they are ended as failed. NULL unsets it. */
+ * Without one on any hub, they are ended as failed. NULL unsets it. Returns
+ * SSE_OK, or SSE_ERR_INVAL for a queue of another hub. */
 SSE_API int sse_hub_set_guardian(sse_hub *hub, sse_queue *q);
 
 /* Answers SSE_NOTE_ORPHAN: the stream ends with `state` as for
@@ -354,7 +359,8 @@ SSE_API int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
                            sse_queue *producer, const sse_stream_options *opts,
                            sse_stream **out);
 
-/* Finds a stream. Returns SSE_OK, SSE_ERR_NOMEM or SSE_ERR_NOT_FOUND. */
+/* Finds a stream. Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_NOT_FOUND or, with a
+ * store, SSE_ERR_LIMIT when max_streams leaves no place for another hub's. */
 SSE_API int  sse_stream_open(sse_hub *hub, const char *id, size_t id_len,
                              sse_stream **out);
 SSE_API void sse_stream_free(sse_stream *s);
@@ -362,7 +368,8 @@ SSE_API void sse_stream_free(sse_stream *s);
 /* Who owns it, what it is, and anything else, as JSON text: shown in listings
  * and never read by libsse. Length 0 clears one. At most 255, 255 and 16384
  * bytes of UTF-8. Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_TOO_BIG, SSE_ERR_UTF8
- * or SSE_ERR_LIMIT when the owner has max_streams_per_user active streams. */
+ * or, for an owner, SSE_ERR_LIMIT when it has max_streams_per_user active
+ * streams, SSE_ERR_NOT_FOUND when the stream was forgotten. */
 SSE_API int sse_stream_set_owner(sse_stream *s, const char *owner, size_t len);
 SSE_API int sse_stream_set_kind(sse_stream *s, const char *kind, size_t len);
 SSE_API int sse_stream_set_metadata(sse_stream *s, const char *json, size_t len);
@@ -378,7 +385,8 @@ SSE_API int sse_stream_append(sse_stream *s, const char *type, size_t type_len,
 
 /* Appends `count` events of one type in one step: all or none. Their data
  * stands end to end in `data`, `sizes[i]` bytes for the i-th. `out` gets the
- * id of the last one. Errors as above. Any thread. */
+ * id of the last one. Errors as above, and SSE_ERR_INVAL for none of them or
+ * sizes that do not add up to `data_len`. Any thread. */
 SSE_API int sse_stream_append_batch(sse_stream *s, const char *type,
                                     size_t type_len, const char *data,
                                     size_t data_len, const uint32_t *sizes,
@@ -478,6 +486,7 @@ typedef struct sse_batch {
     size_t          data_len;
 } sse_batch;
 
+/* Returns SSE_OK, SSE_ERR_NOMEM or SSE_ERR_INVAL. */
 SSE_API int sse_queue_new(sse_hub *hub, const sse_queue_options *opts,
                           sse_queue **out);
 
@@ -501,7 +510,8 @@ SSE_API int sse_queue_drain(sse_queue *q, uint32_t max_notes,
                             const sse_batch **out);
 
 /* Blocks until a drain would give something: SSE_OK; or for `timeout_ms`:
- * SSE_ERR_TIMEOUT. A negative time-out waits for ever. */
+ * SSE_ERR_TIMEOUT. A negative time-out waits for ever. SSE_ERR_IO where the
+ * queue can have no descriptor. */
 SSE_API int sse_queue_wait(sse_queue *q, int64_t timeout_ms);
 
 /* Makes the next drain give SSE_NOTE_WAKE. Any thread. */
@@ -550,11 +560,12 @@ SSE_API void sse_subscriber_next(sse_subscriber *sub);
 /* Runs servers and clients on one thread. Hooks run on it, on no other. */
 typedef struct sse_loop sse_loop;
 
+/* Returns SSE_OK, SSE_ERR_NOMEM or SSE_ERR_IO. */
 SSE_API int  sse_loop_new(sse_loop **out);
 SSE_API void sse_loop_free(sse_loop *loop); /* not during sse_loop_run()    */
 
-/* Runs until everything on the loop is closed. Returns SSE_OK, or SSE_ERR_IO
- * when the system refused to go on. */
+/* Runs until everything on the loop is closed. Returns SSE_OK, SSE_ERR_INVAL
+ * when it runs already, or SSE_ERR_IO when the system refused to go on. */
 SSE_API int sse_loop_run(sse_loop *loop);
 
 /* Runs the loop on a thread of its own instead, with all signals blocked, for
@@ -588,6 +599,7 @@ typedef struct sse_server_options {
     uint32_t shutdown_ms;              /* deadline of a close; 0: 10 s      */
 } sse_server_options;
 
+/* Returns SSE_OK, SSE_ERR_NOMEM or SSE_ERR_INVAL. */
 SSE_API int  sse_server_new(sse_loop *loop, sse_hub *hub,
                             const sse_server_options *opts, sse_server **out);
 SSE_API void sse_server_free(sse_server *s); /* cuts its connections        */
@@ -599,13 +611,14 @@ SSE_API int sse_server_set_prefix(sse_server *s, const char *prefix,
                                   size_t len);
 
 /* Lets pages of one more origin ("https://app.example") read the answers;
- * "*" lets all. Returns SSE_OK, SSE_ERR_NOMEM or SSE_ERR_INVAL. */
+ * "*" lets all. Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_TOO_BIG past 64 KiB of
+ * them, or SSE_ERR_INVAL. */
 SSE_API int sse_server_add_origin(sse_server *s, const char *origin,
                                   size_t len);
 
-/* Binds and listens; port 0 picks a free one; `out_port` may be NULL. Returns
- * SSE_OK, SSE_ERR_INVAL for a host that is no IP address or name, or
- * SSE_ERR_IO. */
+/* Binds and listens, once; port 0 picks a free one; `out_port` may be NULL.
+ * Returns SSE_OK, SSE_ERR_INVAL for a host that is no IP address or name, or a
+ * port that is none, SSE_ERR_IO, or SSE_ERR_CLOSED after a close. */
 SSE_API int sse_server_listen(sse_server *s, const char *host, size_t host_len,
                               uint32_t port, uint32_t *out_port);
 
@@ -640,13 +653,14 @@ SSE_API int sse_request_set_user(sse_request *r, const char *user, size_t len);
 
 /* Adds a header to the answer, before it is given. Returns SSE_OK,
  * SSE_ERR_NOMEM, SSE_ERR_TOO_BIG past 16 KiB of them, or SSE_ERR_INVAL for a
- * name or value with a line end. */
+ * name or value with a line end, or after the answer. */
 SSE_API int sse_request_add_header(sse_request *r, const char *name,
                                    size_t name_len, const char *value,
                                    size_t value_len);
 
-/* Answers. In a request hook, or later if it was held; once. Returns SSE_OK,
- * SSE_ERR_NOMEM or SSE_ERR_INVAL. */
+/* Answers. In a request hook, or later if it was held; once. Returns SSE_OK, or
+ * SSE_ERR_INVAL for a status out of 200 to 599, a body with 204, a type with a
+ * line end, or a request that has been answered. */
 SSE_API int sse_request_respond(sse_request *r, int status, const char *type,
                                 size_t type_len, const char *body,
                                 size_t body_len);
@@ -654,13 +668,14 @@ SSE_API int sse_request_respond(sse_request *r, int status, const char *type,
 /* Keeps the request past its hook, to be answered later, on the loop's thread.
  * If its caller goes away first, or the server is closed, `gone(r, user)` is
  * called instead, and the request is no more. In a request hook. Returns
- * SSE_OK, or SSE_ERR_INVAL when it has been answered. */
+ * SSE_OK, or SSE_ERR_INVAL when it has been answered, or is held already. */
 SSE_API int sse_request_hold(sse_request *r,
                              void (*gone)(sse_request *r, void *user),
                              void *user);
 
 /* Answers with a stream, from the cursor that the request names, as a GET of
- * the stream would. Otherwise as above. */
+ * the stream would. Returns SSE_OK, SSE_ERR_NOMEM, or SSE_ERR_INVAL for a
+ * stream of another hub or a request that has been answered. */
 SSE_API int sse_request_respond_stream(sse_request *r, sse_stream *s);
 
 typedef enum sse_verb {
@@ -754,8 +769,8 @@ typedef struct sse_client_options {
 } sse_client_options;
 
 /* Makes a client on a loop that runs, or will run. `url` is http or https, at
- * most 8 KiB. Returns SSE_OK, SSE_ERR_NOMEM, SSE_ERR_INVAL for a URL or option
- * that cannot be used, or SSE_ERR_IO. Any thread. */
+ * most 8 KiB. Returns SSE_OK, SSE_ERR_NOMEM, or SSE_ERR_INVAL for a URL or
+ * option that cannot be used. Any thread. */
 SSE_API int sse_client_new(sse_loop *loop, const char *url, size_t url_len,
                            const sse_client_options *opts, sse_client **out);
 
@@ -787,7 +802,9 @@ SSE_API int sse_client_set(sse_client *c, int setting, const char *text,
  * name; a value of length 0 takes it away. At any time. Credentials
  * (Authorization, Cookie, Last-Event-ID, any name set here) do not follow a
  * redirect to another origin. Returns SSE_OK, SSE_ERR_NOMEM, or SSE_ERR_INVAL
- * for a name or value that is none, or Last-Event-ID. */
+ * for a name or value that is none, or a name that is the client's own to say:
+ * Last-Event-ID, Content-Length, Transfer-Encoding, Connection, Upgrade,
+ * Expect. */
 SSE_API int sse_client_set_header(sse_client *c, const char *name,
                                   size_t name_len, const char *value,
                                   size_t value_len);
@@ -954,8 +971,8 @@ SSE_API int sse_client_ack(sse_client *c, const char *id, size_t len);
 /* The position, the ids remembered and the server's retry, as bytes that an
  * import takes for the same URL. Export at any time; import before start.
  * Return SSE_OK, SSE_ERR_NOMEM, SSE_ERR_TOO_BIG for a full buffer, or
- * SSE_ERR_INVAL for bytes that are damaged or belong to another URL; the
- * client is then as it was. */
+ * SSE_ERR_INVAL for bytes that are damaged or belong to another URL, or after
+ * start; the client is then as it was. */
 SSE_API int sse_client_export(sse_client *c, sse_buffer *out);
 SSE_API int sse_client_import(sse_client *c, const void *data, size_t len);
 
