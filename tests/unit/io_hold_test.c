@@ -563,6 +563,34 @@ static void the_server_is_freed(void **state)
     }
 }
 
+/* By what comes behind a poll that is answered in the same flush in which a
+ * reader was served. */
+static void the_server_is_freed_while_readers_are_served(void **state)
+{
+    static const char poll[] =
+        GET("/api/stream/s?transport=poll&last_event_id=$") GET("/free");
+    sse_stream *s;
+    net_peer    p[2];
+
+    (void)state;
+    serve(NULL);
+    make_stream(&s);
+    net_open(&p[0], server.port);
+    net_ask(&p[0], "GET", "/api/stream/s", "", NULL);
+    assert_true(net_wait_for(&p[0], "data: two\n"));
+    net_open(&p[1], server.port);
+    net_say(&p[1], poll);
+    net_await_metric(server.port, "sse_subscribers", 2);
+    tell("/say"); /* a turn later, the poll waits behind the reader */
+    must(sse_stream_append(s, "", 0, "three", 5, NULL));
+    assert_true(net_wait_for(&p[0], "data: three\n"));
+    assert_int_equal(net_answer(&p[1], false), 200);
+    sse_stream_free(s);
+    join_without_server();
+    net_close(&p[0]);
+    net_close(&p[1]);
+}
+
 /* The hook that hears of it may end everything. */
 static void the_server_is_freed_by_its_end(void **state)
 {
@@ -626,6 +654,7 @@ int main(void)
         cmocka_unit_test(a_close_waits_so_long_and_no_longer),
         cmocka_unit_test(a_second_stop_cuts_it),
         cmocka_unit_test(the_server_is_freed),
+        cmocka_unit_test(the_server_is_freed_while_readers_are_served),
         cmocka_unit_test(the_server_is_freed_by_its_end),
         cmocka_unit_test(an_authorize_hook_keeps_nothing),
     };
