@@ -488,6 +488,8 @@ int sse_hub_set_guardian(sse_hub *hub, sse_queue *q)
     if ((rc = sse__hub_enter(hub)) < 0)
         return rc;
     hub->core.guardian = door ? &door->port : NULL;
+    if (door && !sse__list_empty(&hub->core.orphans))
+        sse__port_wake(&door->port); /* the one before has left some */
     sse__hub_leave(hub);
     return SSE_OK;
 }
