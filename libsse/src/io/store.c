@@ -380,7 +380,10 @@ static void drop_store(sse_hub *hub)
     sse__store *store = hub->store;
 
     store->ops->close(store, 0);
+    if (sse__hub_enter(hub) < 0)
+        return;
     hub->store = NULL;
+    sse__hub_leave(hub);
     store->ops->free(store);
 }
 
