@@ -11,7 +11,6 @@
 #include "stream.h"
 
 #define ERROR_MAX 512
-#define SLACK_MS 1000 /* after which a store that owes an answer is given up */
 
 /* ---- Operations ---- */
 
@@ -92,7 +91,7 @@ bool sse__hub_has_store(const sse_hub *hub)
 int sse__store_ask(sse_hub *hub, sse__op **op)
 {
     sse__op *asked = *op;
-    int64_t  give_up_ms = asked->by_ms + SLACK_MS;
+    int64_t  give_up_ms = asked->by_ms + SSE__STORE_SLACK_MS;
 
     hub->store->ops->submit(hub->store, asked);
     hub->store->ops->ring(hub->store);
