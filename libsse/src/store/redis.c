@@ -351,6 +351,7 @@ static void pushes_up(void *user)
     sse__redis_enter(r);
     r->pushes_up = true;
     r->pushes_health.fatal = false;
+    sse__probe_listens(r, false);
     sse__store_changed(&r->base);
     if (!r->closed) {
         (void)sse__redis_subscribe(r->pushes, 1, &channel, NULL);
@@ -365,7 +366,6 @@ static void pushes_down(void *user, const char *why, bool fatal)
 
     sse__redis_enter(r);
     r->pushes_up = false;
-    sse__probe_listens(r, false);
     set_down(r, &r->pushes_health, why, fatal);
     if (!r->closed)
         sse__tail_link_down(r);
