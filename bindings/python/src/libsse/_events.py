@@ -8,6 +8,7 @@ import re
 from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 from . import _core
+from ._options import number_of
 from .errors import BadStreamId, InvalidArgument, NotUTF8, saying
 
 # Larger than any event that libsse's servers send.
@@ -88,6 +89,11 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
+def without_secrets(url: str) -> str:
+    """For a repr: a log is read by more people than may have the password."""
+    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
+
+
 def utf8(text: str) -> bytes:
     """Half of a surrogate pair has none."""
     try:
@@ -113,7 +119,11 @@ def encode(
     `Stream.send` takes."""
     if isinstance(data, Event):
         data, type, id = data.data, type or data.type, id or data.id
-    head = b"" if retry_ms is None else _core.sse_encode_retry(retry_ms)
+    head = (
+        b""
+        if retry_ms is None
+        else _core.sse_encode_retry(number_of("retry_ms", retry_ms))
+    )
     with saying("the type and the id must be one line without NUL"):
         return head + _core.sse_encode_event(
             check_text("type", type), text_of(data), check_text("id", id)
