@@ -26,6 +26,11 @@ class Point:
     x: int
 
 
+@dataclasses.dataclass
+class Line:
+    points: list[Any]
+
+
 class TestSending:
     @pytest.mark.parametrize(
         "data, text",
@@ -40,6 +45,9 @@ class TestSending:
             (None, "null"),
             (Word(text="hi"), '{"text":"hi"}'),
             (Point(3), '{"x":3}'),
+            ([Point(3), Word(text="hi")], '[{"x":3},{"text":"hi"}]'),
+            ({"w": Word(text="hi")}, '{"w":{"text":"hi"}}'),
+            (Line([Point(1), Point(2)]), '{"points":[{"x":1},{"x":2}]}'),
         ],
     )
     def test_what_can_be_sent(self, data: Any, text: str) -> None:

@@ -68,18 +68,31 @@ def text_of(data: Any) -> Union[str, bytes]:
         return data
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    if hasattr(data, "model_dump_json"):  # pydantic 2
+    if hasattr(data, "model_dump_json") and not isinstance(data, type):  # pydantic 2
         return str(data.model_dump_json())
     if hasattr(data, "__fields__") and hasattr(data, "json"):  # pydantic 1
         return str(data.json())
-    if dataclasses.is_dataclass(data) and not isinstance(data, type):
-        data = dataclasses.asdict(data)
     try:
         return json.dumps(
-            data, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            data,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=_plain,
         )
     except ValueError as error:  # NaN, or a circle
         raise InvalidArgument(f"the data has no JSON: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """For what JSON does not know, also deep within what it does."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if hasattr(value, "model_dump_json") and not isinstance(value, type):
+        return value.model_dump(mode="json")
+    if hasattr(value, "__fields__") and hasattr(value, "json"):  # pydantic 1
+        return json.loads(value.json())
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def check_text(name: str, value: object) -> str:
