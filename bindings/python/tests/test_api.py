@@ -135,6 +135,7 @@ class TestSending:
             (lambda: hub.create(metadata=float("nan")), "the metadata have no JSON"),
             (lambda: hub.subscribe("s", "nonsense"), "The cursor must be an event id"),
             (lambda: sync.Hub("nonsense://").create(), "the URL"),
+            (lambda: stream.send("x" * (2 << 20)), "above a limit: an event's is max_"),
             (lambda: sync.Hub("memory"), 'the url is "memory:", or that of a store'),
         ]:
             with pytest.raises(libsse.SSEError) as raised:
