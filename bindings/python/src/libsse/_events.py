@@ -8,6 +8,7 @@ import re
 from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 from . import _core
+from ._options import number_of
 from .errors import BadStreamId, InvalidArgument, NotUTF8, saying
 
 # Larger than any event that libsse's servers send.
@@ -67,18 +68,31 @@ def text_of(data: Any) -> Union[str, bytes]:
         return data
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    if hasattr(data, "model_dump_json"):  # pydantic 2
+    if hasattr(data, "model_dump_json") and not isinstance(data, type):  # pydantic 2
         return str(data.model_dump_json())
     if hasattr(data, "__fields__") and hasattr(data, "json"):  # pydantic 1
         return str(data.json())
-    if dataclasses.is_dataclass(data) and not isinstance(data, type):
-        data = dataclasses.asdict(data)
     try:
         return json.dumps(
-            data, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            data,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=_plain,
         )
     except ValueError as error:  # NaN, or a circle
         raise InvalidArgument(f"the data has no JSON: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """For what JSON does not know, also deep within what it does."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if hasattr(value, "model_dump_json") and not isinstance(value, type):
+        return value.model_dump(mode="json")
+    if hasattr(value, "__fields__") and hasattr(value, "json"):  # pydantic 1
+        return json.loads(value.json())
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def check_text(name: str, value: object) -> str:
@@ -86,6 +100,11 @@ def check_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return value
+
+
+def without_secrets(url: str) -> str:
+    """For a repr: a log is read by more people than may have the password."""
+    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
 
 
 def utf8(text: str) -> bytes:
@@ -113,7 +132,11 @@ def encode(
     `Stream.send` takes."""
     if isinstance(data, Event):
         data, type, id = data.data, type or data.type, id or data.id
-    head = b"" if retry_ms is None else _core.sse_encode_retry(retry_ms)
+    head = (
+        b""
+        if retry_ms is None
+        else _core.sse_encode_retry(number_of("retry_ms", retry_ms))
+    )
     with saying("the type and the id must be one line without NUL"):
         return head + _core.sse_encode_event(
             check_text("type", type), text_of(data), check_text("id", id)

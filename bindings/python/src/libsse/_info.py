@@ -88,6 +88,7 @@ class Recovered:
 
     @property
     def state(self) -> str:
+        """active, completed, failed, cancelled, orphaned or expired."""
         return self.info.state
 
     def __repr__(self) -> str:
