@@ -13,15 +13,17 @@
 
 #include "net_support.h"
 
-#define ROUNDS 1500
+#define ROUNDS 800
 #define STREAMS 3
 #define EVENTS 4
 #define QUEUES 2
 #define STREAMERS 6
 #define POLLERS 2
-#define THREADS (STREAMS + QUEUES + STREAMERS + POLLERS)
+#define CLIENTS 2
+#define THREADS (STREAMS + QUEUES + STREAMERS + POLLERS + CLIENTS)
 
 static net_server        server;
+static sse_loop         *loop; /* of the clients                            */
 static sse_stream       *streams[STREAMS];
 static pthread_barrier_t begun, done;
 
@@ -103,6 +105,30 @@ static void poll_until_the_end(net_peer *p, int which)
     } while (strstr(p->body, "\"state\":\"active\""));
 }
 
+/* ---- Who follows ---- */
+
+static void follow(int which, int how)
+{
+    char url[64];
+    int  rc = 0,
+        n = snprintf(url, sizeof(url), "http://127.0.0.1:%u/api/stream/s%d",
+                     server.port, which);
+    const sse_news *news;
+    sse_client     *c;
+
+    must(sse_client_new(loop, url, (size_t)n, NULL, &c));
+    must(sse_client_start(c));
+    do {
+        struct pollfd p = {.fd = sse_client_fd(c), .events = POLLIN};
+
+        if (rc == SSE_ERR_TIMEOUT)
+            net_check(poll(&p, 1, NET_PATIENCE_MS) == 1, "a wake-up");
+        rc = sse_client_next(c, how % 2 ? NET_PATIENCE_MS : 0, &news);
+    } while (rc > 0 || (rc == SSE_ERR_TIMEOUT && how % 2 == 0));
+    must(rc);
+    sse_client_free(c);
+}
+
 /* ---- The rounds ---- */
 
 static void *take_part(void *arg)
@@ -113,7 +139,7 @@ static void *take_part(void *arg)
 
     if (me >= STREAMS && me < STREAMS + QUEUES)
         must(sse_queue_new(server.hub, NULL, &q));
-    else if (me >= STREAMS)
+    else if (me >= STREAMS && me < THREADS - CLIENTS)
         net_open(&p, server.port);
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(&begun);
@@ -123,8 +149,10 @@ static void *take_part(void *arg)
             read_queue(q, me);
         else if (me < STREAMS + QUEUES + STREAMERS)
             stream(&p, (me + round) % STREAMS);
-        else
+        else if (me < THREADS - CLIENTS)
             poll_until_the_end(&p, (me + round) % STREAMS);
+        else
+            follow((me + round) % STREAMS, me);
         pthread_barrier_wait(&done);
     }
     sse_queue_free(q);
@@ -141,6 +169,8 @@ static void everybody_gets_to_the_end(void **state)
     (void)state;
     net_server_new(&server, &opts, NULL);
     net_server_run(&server);
+    must(sse_loop_new(&loop));
+    must(sse_loop_start(loop));
     pthread_barrier_init(&begun, NULL, THREADS + 1);
     pthread_barrier_init(&done, NULL, THREADS + 1);
     for (intptr_t i = 0; i < THREADS; i++)
@@ -159,6 +189,7 @@ static void everybody_gets_to_the_end(void **state)
     }
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
+    sse_loop_free(loop);
     net_server_stop(&server);
 }
 
