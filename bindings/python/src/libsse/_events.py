@@ -14,8 +14,6 @@ from .errors import BadStreamId, InvalidArgument, NotUTF8, saying
 # Larger than any event that libsse's servers send.
 MAX_EVENT_BYTES = 64 << 20
 
-_ITEM_EVENT, _ITEM_COMMENT, _ITEM_RETRY = 1, 2, 3
-
 
 class Gap(NamedTuple):
     """Events that are gone: numbers `first` to `last`."""
@@ -148,23 +146,25 @@ def encode_comment(text: str) -> bytes:
     return _core.sse_encode_comment(check_text("text", text))
 
 
+def new_parser(max_event_bytes: int = MAX_EVENT_BYTES) -> _core.Parser:
+    return _core.sse_parser_new(2, max_event_bytes)
+
+
 class Parser:
     """Turns pieces of a text/event-stream body, cut anywhere, into events."""
 
     __slots__ = ("_core", "retry_ms")
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._core = _core.sse_parser_new(2, max_event_bytes)
+        self._core = new_parser(max_event_bytes)
         self.retry_ms: Optional[int] = None
 
     def feed(self, data: Union[bytes, bytearray, memoryview, str]) -> List[Event]:
         """The events that are complete with this piece."""
-        events = []
-        for kind, type, text, id, retry_ms in _core.sse_parser_take(self._core, data):
-            if kind == _ITEM_EVENT:
-                events.append(Event(text, type, id))
-            elif kind == _ITEM_RETRY:
-                self.retry_ms = retry_ms
+        events: List[Event] = []
+        retry_ms = _core.sse_parser_take(self._core, data, Event, events)
+        if retry_ms >= 0:
+            self.retry_ms = retry_ms
         return events
 
     @property
