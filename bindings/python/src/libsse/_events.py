@@ -24,16 +24,21 @@ class Gap(NamedTuple):
     reason: str
 
 
+@dataclasses.dataclass(init=False, repr=False, eq=False)
 class Event:
     """One event. To send, `data` may be anything that `Stream.send` takes; of one
     that was received, it is text."""
 
     __slots__ = ("data", "id", "type")
 
+    data: Any
+    type: str
+    id: str
+
     def __init__(self, data: Any = "", type: str = "message", id: str = "") -> None:
-        self.data: Any = data
-        self.type: str = type
-        self.id: str = id
+        self.data = data
+        self.type = type
+        self.id = id
 
     def __repr__(self) -> str:
         return f"Event(data={self.data!r}, type={self.type!r}, id={self.id!r})"
@@ -66,7 +71,7 @@ def text_of(data: Any) -> Union[str, bytes]:
         return data
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    if hasattr(data, "model_dump_json") and not isinstance(data, type):  # pydantic 2
+    if hasattr(type(data), "model_dump_json"):  # pydantic 2
         return str(data.model_dump_json())
     if hasattr(data, "__fields__") and hasattr(data, "json"):  # pydantic 1
         return str(data.json())
@@ -84,13 +89,14 @@ def text_of(data: Any) -> Union[str, bytes]:
 
 def _plain(value: Any) -> Any:
     """For what JSON does not know, also deep within what it does."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if hasattr(value, "model_dump_json") and not isinstance(value, type):
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(kind)}
+    if hasattr(kind, "model_dump_json"):
         return value.model_dump(mode="json")
-    if hasattr(value, "__fields__") and hasattr(value, "json"):  # pydantic 1
+    if hasattr(kind, "__fields__") and hasattr(kind, "json"):  # pydantic 1
         return json.loads(value.json())
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable")
 
 
 def check_text(name: str, value: object) -> str:
