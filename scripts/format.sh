@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python=(tests bench bindings/python)
+python=(tests bench bench/run bindings/python)
 ruff=build/venv/bin/ruff # of one version, for all
 
 sources() {

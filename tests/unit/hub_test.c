@@ -151,6 +151,25 @@ static void ports_take_turns(void **state)
     sse__hub_free(&hub);
 }
 
+/* Whoever has woken many is still telling the others when this one finds that
+ * there is nothing left, and is woken again. */
+static void ports_are_woken_again_before_they_are_told(void **state)
+{
+    sse__port port;
+
+    (void)state;
+    OK(sse__hub_init(&hub, NULL, 1, 0, 0));
+    sse__port_init(&port, &hub);
+    sse__port_wake(&port);
+    port.armed = true;
+    sse__port_wake(&port);
+    assert_ptr_equal(hub.wakes.next, &port.wake_link);
+    sse__list_drop(hub.wakes.next);
+    assert_true(sse__list_empty(&hub.wakes));
+    sse__port_free(&port);
+    sse__hub_free(&hub);
+}
+
 /* A port frees its readers, on however many streams; others' stay. */
 static void ports_free_their_readers(void **state)
 {
@@ -218,6 +237,7 @@ int main(void)
         cmocka_unit_test(draws_other_numbers_for_other_seeds),
         cmocka_unit_test(ports_take_in_order),
         cmocka_unit_test(ports_take_turns),
+        cmocka_unit_test(ports_are_woken_again_before_they_are_told),
         cmocka_unit_test(ports_free_their_readers),
         cmocka_unit_test(counts_log_bytes),
     };

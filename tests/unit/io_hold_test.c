@@ -563,6 +563,88 @@ static void the_server_is_freed(void **state)
     }
 }
 
+/* By what comes behind a poll that is answered in the same flush in which a
+ * reader was served. */
+static void the_server_is_freed_while_readers_are_served(void **state)
+{
+    static const char poll[] =
+        GET("/api/stream/s?transport=poll&last_event_id=$") GET("/free");
+    sse_stream *s;
+    net_peer    p[2];
+
+    (void)state;
+    serve(NULL);
+    make_stream(&s);
+    net_open(&p[0], server.port);
+    net_ask(&p[0], "GET", "/api/stream/s", "", NULL);
+    assert_true(net_wait_for(&p[0], "data: two\n"));
+    net_open(&p[1], server.port);
+    net_say(&p[1], poll);
+    net_await_metric(server.port, "sse_subscribers", 2);
+    tell("/say"); /* a turn later, the poll waits behind the reader */
+    must(sse_stream_append(s, "", 0, "three", 5, NULL));
+    assert_true(net_wait_for(&p[0], "data: three\n"));
+    assert_int_equal(net_answer(&p[1], false), 200);
+    sse_stream_free(s);
+    join_without_server();
+    net_close(&p[0]);
+    net_close(&p[1]);
+}
+
+static sse_stream *make_full(sse_queue *q, sse_subscriber **out)
+{
+    sse_stream_options opts = {.size = sizeof(opts),
+                               .log_events = 1,
+                               .slow_policy_set = 1,
+                               .slow_policy = SSE_SLOW_BLOCK};
+    sse_stream        *s;
+
+    must(sse_stream_new(server.hub, "full", 4, NULL, &opts, &s));
+    must(sse_subscriber_new(s, q, "", 0, NULL, out));
+    must(sse_stream_append(s, "", 0, "x", 1, NULL));
+    return s;
+}
+
+/* By what comes behind the first of two appends that wait for a slow reader:
+ * nobody is left behind. */
+static void the_server_is_freed_while_appends_wait(void **state)
+{
+    static const char body[] = "POST /api/stream/full/events HTTP/1.1\r\n"
+                               "Host: t\r\nContent-Length: 10\r\n\r\n"
+                               "{\"data\":1}" GET("/free");
+    const sse_batch  *batch;
+    sse_subscriber   *sub;
+    sse_queue        *q;
+    sse_stream       *s, *full;
+    net_peer          p[2], reader;
+
+    (void)state;
+    serve(NULL);
+    make_stream(&s);
+    must(sse_queue_new(server.hub, NULL, &q));
+    full = make_full(q, &sub);
+    net_open(&reader, server.port);
+    net_ask(&reader, "GET", "/api/stream/s", "", NULL);
+    assert_true(net_wait_for(&reader, "data: two\n"));
+    for (int i = 0; i < 2; i++) {
+        net_open(&p[i], server.port);
+        net_say(&p[i], body);
+        net_await_metric(server.port, "sse_blocked_appends_total", i + 1);
+    }
+    must(sse_queue_drain(q, 0, &batch));
+    must(sse_stream_append(s, "", 0, "a turn", 6, NULL));
+    assert_int_equal(net_answer(&p[0], false), 202);
+    assert_true(net_ends(&p[1]));
+    sse_subscriber_free(sub);
+    sse_queue_free(q);
+    sse_stream_free(full);
+    sse_stream_free(s);
+    join_without_server();
+    net_close(&p[0]);
+    net_close(&p[1]);
+    net_close(&reader);
+}
+
 /* The hook that hears of it may end everything. */
 static void the_server_is_freed_by_its_end(void **state)
 {
@@ -626,6 +708,8 @@ int main(void)
         cmocka_unit_test(a_close_waits_so_long_and_no_longer),
         cmocka_unit_test(a_second_stop_cuts_it),
         cmocka_unit_test(the_server_is_freed),
+        cmocka_unit_test(the_server_is_freed_while_readers_are_served),
+        cmocka_unit_test(the_server_is_freed_while_appends_wait),
         cmocka_unit_test(the_server_is_freed_by_its_end),
         cmocka_unit_test(an_authorize_hook_keeps_nothing),
     };

@@ -12,6 +12,7 @@
 #include "fail_alloc.h"
 #include "net_support.h"
 #include "queue_fixture.h"
+#include "store.h"
 
 /* ---- Waking ---- */
 
@@ -172,6 +173,31 @@ static void wakes_for_what_came_before_the_descriptor(void **state)
     assert_true(readable(sse_queue_fd(q), 0));
     sse_subscriber_free(sub);
     sse_stream_free(s);
+    close_all();
+}
+
+/* What one guardian has not taken is the next one's, who hears of it. */
+static void wakes_a_guardian_for_what_another_left(void **state)
+{
+    const sse_stream_info info = {
+        .id = "s", .id_len = 1, .owner = "", .kind = "", .metadata = ""};
+    sse_queue *other;
+    int        fd;
+
+    (void)state;
+    open_all();
+    OK(sse_queue_new(hub, NULL, &other));
+    OK(sse_hub_set_guardian(hub, other));
+    OK(sse__hub_enter(hub));
+    assert_true(sse__store_tell_orphan(hub, &info));
+    sse__hub_leave(hub);
+    sse_queue_free(other);
+    fd = sse_queue_fd(q);
+    assert_int_equal(drain(0), 0);
+    OK(sse_hub_set_guardian(hub, q));
+    assert_true(readable(fd, 0));
+    assert_int_equal(drain(0), 1);
+    assert_note(0, SSE_NOTE_ORPHAN, 0, 0);
     close_all();
 }
 
@@ -406,6 +432,7 @@ int main(void)
         cmocka_unit_test(is_hushed_until_it_is_drained),
         cmocka_unit_test(loses_no_wake_up_of_others_when_hushed),
         cmocka_unit_test(wakes_for_what_came_before_the_descriptor),
+        cmocka_unit_test(wakes_a_guardian_for_what_another_left),
         cmocka_unit_test(calls_once_an_edge),
         cmocka_unit_test(calls_for_what_came_before_the_function),
         cmocka_unit_test(calls_nobody_who_is_gone),

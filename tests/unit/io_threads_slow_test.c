@@ -131,10 +131,11 @@ typedef struct jam {
     pthread_t       writer;
 } jam;
 
-static void jam_new(jam *j, void *(*write)(void *))
+static void jam_new(jam *j, uint32_t ttl_ms, void *(*write)(void *))
 {
     sse_hub_options opts = {.size = sizeof(opts),
                             .retry_ms = SSE_NEVER,
+                            .stream_ttl_ms = ttl_ms,
                             .block_timeout_ms = SSE_NEVER};
 
     must(sse_hub_new(&opts, &hub));
@@ -163,7 +164,7 @@ static void a_waiting_append_goes_on_when_read(void **state)
     jam              j;
 
     (void)state;
-    jam_new(&j, write_one);
+    jam_new(&j, 0, write_one);
     must(sse_queue_drain(j.q, 0, &batch));
     pthread_join(j.writer, NULL);
     assert_int_equal(atomic_load(&result), SSE_OK);
@@ -175,7 +176,7 @@ static void a_waiting_append_goes_on_when_the_reader_goes(void **state)
     jam j;
 
     (void)state;
-    jam_new(&j, write_one);
+    jam_new(&j, 0, write_one);
     sse_subscriber_free(j.sub);
     j.sub = NULL;
     pthread_join(j.writer, NULL);
@@ -191,7 +192,7 @@ static void the_end_waits_for_a_slow_reader(void **state)
     jam              j;
 
     (void)state;
-    jam_new(&j, write_the_end);
+    jam_new(&j, 0, write_the_end);
     while (sse_queue_drain(j.q, 0, &batch) > 0)
         gap |= memmem(batch->data, batch->data_len, "event: gap", 10) != NULL;
     pthread_join(j.writer, NULL);
@@ -205,7 +206,7 @@ static void a_waiting_append_ends_with_its_stream(void **state)
     jam j;
 
     (void)state;
-    jam_new(&j, write_one);
+    jam_new(&j, 0, write_one);
     must(sse_hub_remove(hub, "slow", 4));
     if (!join_in_time(j.writer)) {
         const sse_batch *batch;
@@ -221,12 +222,29 @@ static void a_waiting_append_ends_with_its_stream(void **state)
     jam_free(&j);
 }
 
+/* Nobody but the hub's own thread has a part in that. */
+static void a_waiting_append_ends_when_its_stream_expires(void **state)
+{
+    jam j;
+
+    (void)state;
+    jam_new(&j, 700, write_one);
+    if (!join_in_time(j.writer)) {
+        sse_hub_stop(hub, "none", 4); /* wakes it after all */
+        pthread_join(j.writer, NULL);
+        jam_free(&j);
+        fail_msg("the append slept on after its stream had expired");
+    }
+    assert_int_equal(atomic_load(&result), SSE_ERR_NOT_FOUND);
+    jam_free(&j);
+}
+
 static void a_waiting_append_ends_with_a_stop(void **state)
 {
     jam j;
 
     (void)state;
-    jam_new(&j, write_one);
+    jam_new(&j, 0, write_one);
     must(sse_hub_stop(hub, "slow", 4));
     if (!join_in_time(j.writer)) {
         sse_subscriber_free(j.sub);
@@ -247,6 +265,7 @@ int main(void)
         cmocka_unit_test(a_waiting_append_goes_on_when_the_reader_goes),
         cmocka_unit_test(the_end_waits_for_a_slow_reader),
         cmocka_unit_test(a_waiting_append_ends_with_its_stream),
+        cmocka_unit_test(a_waiting_append_ends_when_its_stream_expires),
         cmocka_unit_test(a_waiting_append_ends_with_a_stop),
     };
 

@@ -128,6 +128,30 @@ static void sends_batches(void **state)
     sse_hub_free(hub);
 }
 
+/* The data of an end is sent as a row and as the result, each six times as long
+ * as it is where all of it must be escaped. */
+static void stores_the_longest_end(void **state)
+{
+    enum { LONGEST = 2 << 20 };
+    sse_hub_options opts = {.size = sizeof(opts), .max_event_bytes = LONGEST};
+    sse_hub        *hub = store_hub(&redis, &opts, NULL);
+    sse_stream     *s = store_stream(hub, "s", NULL, 0);
+    char           *data = malloc(LONGEST + 1);
+
+    (void)state;
+    assert_non_null(data);
+    memset(data, 1, LONGEST);
+    data[LONGEST] = '\0';
+    OK(store_end(s, SSE_STATE_COMPLETED, data));
+    assert_int_equal(sse_hub_flush(hub, 10000), SSE_OK);
+    assert_int_equal(store_number(&redis, "HSTRLEN sse:completion:s "
+                                          "terminalEventData"),
+                     6 * LONGEST + 2);
+    sse_stream_free(s);
+    sse_hub_free(hub);
+    free(data);
+}
+
 /* One EVALSHA a batch, and nothing else. */
 static void costs_one_call(void **state)
 {
@@ -525,6 +549,7 @@ int main(void)
         TEST(writes_rows_byte_for_byte),
         TEST(writes_the_end_in_one_step),
         TEST(sends_batches),
+        TEST(stores_the_longest_end),
         TEST(costs_one_call),
         TEST(keeps_as_many_as_the_log),
         TEST(finds_an_id_taken),

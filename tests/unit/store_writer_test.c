@@ -586,6 +586,21 @@ static void flushes(void **state)
     sse_hub_free(hub);
 }
 
+/* What lets events collect is not done with them. */
+static void flushes_what_lingers(void **state)
+{
+    const sse_store_options opts = {.size = sizeof(opts), .linger_ms = 300};
+    sse_hub                *hub = store_hub(&redis, NULL, &opts);
+    sse_stream             *s = store_stream(hub, "s", NULL, 0);
+
+    (void)state;
+    store_append_many(s, 0, 10);
+    OK(sse_hub_flush(hub, -1));
+    assert_true(store_holds(&redis, "s", 0, 10));
+    sse_stream_free(s);
+    sse_hub_free(hub);
+}
+
 static void flushes_when_redis_is_back(void **state)
 {
     sse_hub    *hub = open_hub(NULL, 0);
@@ -652,6 +667,7 @@ int main(void)
         TEST(loses_and_doubles_nothing),
         TEST(sends_a_batch_again),
         TEST(flushes),
+        TEST(flushes_what_lingers),
         TEST(flushes_when_redis_is_back),
         AWAY(flushes_nothing_where_none_is_reached),
         cmocka_unit_test(flushes_without_a_store),

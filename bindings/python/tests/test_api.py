@@ -26,6 +26,11 @@ class Point:
     x: int
 
 
+@dataclasses.dataclass
+class Line:
+    points: list[Any]
+
+
 class TestSending:
     @pytest.mark.parametrize(
         "data, text",
@@ -40,6 +45,9 @@ class TestSending:
             (None, "null"),
             (Word(text="hi"), '{"text":"hi"}'),
             (Point(3), '{"x":3}'),
+            ([Point(3), Word(text="hi")], '[{"x":3},{"text":"hi"}]'),
+            ({"w": Word(text="hi")}, '{"w":{"text":"hi"}}'),
+            (Line([Point(1), Point(2)]), '{"points":[{"x":1},{"x":2}]}'),
         ],
     )
     def test_what_can_be_sent(self, data: Any, text: str) -> None:
@@ -127,10 +135,30 @@ class TestSending:
             (lambda: hub.create(metadata=float("nan")), "the metadata have no JSON"),
             (lambda: hub.subscribe("s", "nonsense"), "The cursor must be an event id"),
             (lambda: sync.Hub("nonsense://").create(), "the URL"),
+            (lambda: stream.send("x" * (2 << 20)), "above a limit: an event's is max_"),
+            (lambda: sync.Hub("memory"), 'the url is "memory:", or that of a store'),
         ]:
             with pytest.raises(libsse.SSEError) as raised:
                 call()
             assert str(raised.value).startswith(sentence)
+
+    def test_a_wrong_option_is_refused_by_its_name(self) -> None:
+        """Here and now, not when it is used; also what other calls would take."""
+        hub: Any = Hub()
+        threads: Any = sync.Hub
+        for call, sentence in [
+            (lambda: threads(log_event=5), "there is no option 'log_event'"),
+            (lambda: threads(producer=print), "there is no option 'producer'"),
+            (lambda: hub.sync.create(producer=print), "there is no option 'producer'"),
+            (lambda: hub.sync.create(lease_ms=5), "there is no option 'lease_ms'"),
+            (lambda: threads(log_events="5"), "log_events must be an int, not str"),
+            (lambda: threads(heartbeat="x"), "heartbeat is one of comment, event"),
+            (lambda: Hub(drain_s=hub), "drain_s must be a number of seconds"),
+            (lambda: Hub(shutdown_s=-1), "shutdown_s must not be negative"),
+            (lambda: libsse.encode("x", retry_ms=-1), "retry_ms is a number from 0"),
+        ]:
+            with pytest.raises((TypeError, ValueError), match=sentence):
+                call()
 
     def test_a_refusal_in_a_loop_says_it_too(self) -> None:
         async def test(hub: Hub) -> None:

@@ -482,6 +482,24 @@ def test_an_error_within(serve: Any) -> None:
     assert [str(error) for error in raised] == ["of a database"]
 
 
+def test_an_answer_of_a_client_is_closed() -> None:
+    """Some call it `close`."""
+    closed = threading.Event()
+
+    class Answer:
+        def __aiter__(self) -> Answer:
+            return self
+
+        async def __anext__(self) -> str:
+            raise StopAsyncIteration
+
+        async def close(self) -> None:
+            closed.set()
+
+    assert body_of(lambda: EventSourceResponse(Answer())) == b""
+    assert closed.wait(WAIT_S)
+
+
 def test_a_generator_that_cannot_be_ended(caplog: pytest.LogCaptureFixture) -> None:
     """Its `finally` has the time that it is given."""
     content = Content(wait_s=600)

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from helpers import beside, events_of, run, run_main, until
+from helpers import WAIT_S, beside, events_of, run, run_main, until
 
 from libsse import Event, Hub, Stream, StreamEnded
 
@@ -69,6 +69,42 @@ class TestKinds:
         async def test(hub: Hub) -> None:
             await hub.create("s", producer=producer)
             assert await texts(hub, "s") == EXPECTED
+
+        run(test)
+
+    @pytest.mark.parametrize("name", ["aclose", "close"])
+    def test_what_is_read_is_closed(self, name: str) -> None:
+        """As the answers of the clients of language models want it: behind the last
+        piece, and at a stop, which is to cost nothing more."""
+
+        class Answer:
+            def __init__(self, count: int) -> None:
+                self.left = count
+                self.closed = 0
+                setattr(self, name, self.end)
+
+            async def end(self) -> None:
+                self.closed += 1
+
+            def __aiter__(self) -> Answer:
+                return self
+
+            async def __anext__(self) -> str:
+                if self.left == 0:
+                    raise StopAsyncIteration
+                self.left -= 1
+                await anyio.sleep(0 if self.left else WAIT_S)
+                return "a"
+
+        async def test(hub: Hub) -> None:
+            whole, stopped = Answer(0), Answer(2)
+            await hub.create("whole", producer=lambda: whole)
+            assert await texts(hub, "whole") == [DONE]
+            await hub.create("stopped", producer=lambda: stopped)
+            async for event in hub.subscribe("stopped"):
+                if event.type == "message":
+                    await hub.stop("stopped")
+            assert (whole.closed, stopped.closed) == (1, 1)
 
         run(test)
 

@@ -163,6 +163,7 @@ void sse__port_wake(sse__port *p)
     if (!p->armed)
         return;
     p->armed = false;
+    sse__list_drop(&p->wake_link); /* drained before it could be told */
     sse__list_add(&p->hub->wakes, &p->wake_link);
 }
 

@@ -445,12 +445,17 @@ void sse__append_again(sse__conn *c)
     append(c->request, c->request->parked_state);
 }
 
+/* Those that must wait on stand behind the last one then. What comes behind an
+ * append may close the server, and all of them. */
 void sse__append_retry(sse_server *s)
 {
-    sse__link waiting;
+    const sse__link *last = s->parked.prev;
+    bool             over = false;
 
-    sse__list_init(&waiting);
-    sse__list_splice(&waiting, &s->parked);
-    while (!sse__list_empty(&waiting))
-        sse__append_again(SSE__OWNER(waiting.next, sse__conn, link));
+    while (!over && !sse__list_empty(&s->parked)) {
+        sse__link *l = s->parked.next;
+
+        over = l == last;
+        sse__append_again(SSE__OWNER(l, sse__conn, link));
+    }
 }

@@ -38,6 +38,16 @@ static void abandon(sse_request *r, void *unused)
     sse__hub_leave(hub);
 }
 
+/* A little more than the engine has. With the lock. */
+static void set_ceiling(sse_request *r, const sse__op *op)
+{
+    int64_t now_ms = server_of(r)->hub->core.mono_ms;
+    int64_t ms = op->by_ms - now_ms + SSE__STORE_SLACK_MS;
+
+    sse__server_set_timer(server_of(r), &r->conn->timer,
+                          ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX);
+}
+
 void sse__ask(sse_request *r, sse__op *op,
               void (*then)(sse_request *r, sse__op *op))
 {
@@ -50,6 +60,7 @@ void sse__ask(sse_request *r, sse__op *op,
     r->conn->state = SSE__CONN_HELD;
     op->done = answered;
     op->user = r;
+    set_ceiling(r, op);
     hub->store->ops->submit(hub->store, op);
     hub->store->ops->ring(hub->store);
 }
@@ -61,6 +72,7 @@ static void give_answer(sse_request *r)
     void (*then)(sse_request *, sse__op *) = r->then;
 
     r->op = NULL;
+    sse__timer_drop(&r->conn->timer);
     sse__request_let_go(r);
     then(r, op);
     if (sse__hub_enter(hub) < 0)
@@ -85,6 +97,15 @@ void sse__ask_answers(sse_server *s)
             return;
         give_answer(op->user);
     }
+}
+
+/* An engine answers in time, if only that the store did not. Should it not, no
+ * caller waits for ever. */
+void sse__ask_give_up(sse_request *r)
+{
+    abandon(r, NULL);
+    sse__request_let_go(r);
+    sse__respond_err(r, SSE_ERR_STORE);
 }
 
 /* ---- Streams that must be fetched first ---- */

@@ -448,6 +448,7 @@ static void on_timer(sse__timer *t)
         break;
     case SSE__CONN_POLLING: sse__reader_poll_timeout(c); break;
     case SSE__CONN_PARKED: sse__append_again(c); break;
+    case SSE__CONN_HELD: sse__ask_give_up(c->request); break;
     default: sse__conn_close(c); break;
     }
 }

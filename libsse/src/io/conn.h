@@ -20,7 +20,7 @@ typedef enum sse__conn_state {
     SSE__CONN_STREAMING, /* subscribed; the body is under way               */
     SSE__CONN_POLLING,   /* subscribed; the answer is not begun             */
     SSE__CONN_PARKED,    /* an append that waits for a slow reader          */
-    SSE__CONN_HELD,      /* the application will answer                     */
+    SSE__CONN_HELD,      /* the application will answer, or the store       */
     SSE__CONN_LINGERING, /* the last answer is out; reads until the end     */
     SSE__CONN_CLOSED
 } sse__conn_state;

@@ -49,7 +49,8 @@ struct sse__op;
  * without it, unless the caller goes away first. The op is ask.c's. */
 void sse__ask(sse_request *r, struct sse__op *op,
               void (*then)(sse_request *r, struct sse__op *op));
-void sse__ask_answers(sse_server *s); /* calls them */
+void sse__ask_answers(sse_server *s);  /* calls them */
+void sse__ask_give_up(sse_request *r); /* its answer does not come */
 
 /* Sees to it that the stream of the path is here, if there is one, for a reader
  * at this cursor; with `look`, that what it is can be seen. True: the request

@@ -240,13 +240,18 @@ static void ring_store(sse_hub *hub)
     hub->store->ops->ring(hub->store);
 }
 
+static void tell_progress(sse_hub *hub)
+{
+    if (hub->waiting > 0 && hub->core.progress)
+        pthread_cond_broadcast(&hub->progress);
+    hub->core.progress = false;
+}
+
 void sse__hub_leave(sse_hub *hub)
 {
     if (hub->started && sse__wheel_next_ms(&hub->core.wheel) < hub->wakes_at_ms)
         pthread_cond_signal(&hub->timer);
-    if (hub->waiting > 0 && hub->core.progress)
-        pthread_cond_broadcast(&hub->progress);
-    hub->core.progress = false;
+    tell_progress(hub);
     ring_store(hub);
     unlock_and_wake(hub);
 }
@@ -290,6 +295,7 @@ static void *run(void *arg)
         sse__hub_set_time(&hub->core, sse__clock_mono_ms(),
                           sse__clock_wall_ms());
         sse__hub_tick(&hub->core);
+        tell_progress(hub);
         ring_store(hub);
         if (!sse__list_empty(&hub->core.wakes)) {
             unlock_and_wake(hub);

@@ -430,8 +430,8 @@ bool sse__reader_flush(sse_server *s)
         for (int i = 0; i < n; i++)
             turns[i].give = deliver(&turns[i]);
         sse__hub_go_on(s->hub);
-        for (int i = 0; i < n; i++)
-            if (turns[i].give)
+        for (int i = 0; i < n; i++) /* a later one's hook may have closed it */
+            if (turns[i].give && sse__subscriber_is_open(&turns[i].conn->sub))
                 sse__subscriber_give(&turns[i].conn->sub);
     }
     more |= !sse__list_empty(&port->ready) || !sse__list_empty(&s->answers);

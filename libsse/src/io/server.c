@@ -15,6 +15,7 @@
 #define BACKLOG 4096
 #define PULSE_MS 1000
 #define CLOSE_CHECK_MS 50
+#define READERS_A_FLUSH 256u /* that get a log of the usual size in one */
 #define SCRATCH_MAX ((size_t)256 << 20)
 #define HANDLES 5u
 
@@ -74,6 +75,14 @@ void sse__server_flush_soon(sse_server *s)
     uv_idle_start(&s->idle, on_idle);
 }
 
+/* The store's answers, and what readers have. True: there is more. */
+static bool flush(sse_server *s)
+{
+    if (s->hub->store)
+        sse__ask_answers(s);
+    return sse__reader_flush(s);
+}
+
 /* After the turn's input: what publishers sent in this turn goes out to each
  * reader in one write. */
 static void on_check(uv_check_t *check)
@@ -86,9 +95,7 @@ static void on_check(uv_check_t *check)
         return;
     s->ready = false;
     uv_idle_stop(&s->idle);
-    if (s->hub->store)
-        sse__ask_answers(s);
-    if (sse__reader_flush(s))
+    if (flush(s))
         sse__server_flush_soon(s);
     sse__append_retry(s);
 }
@@ -514,6 +521,19 @@ static void say_goodbye(sse__conn *c)
     }
 }
 
+/* Readers whose stream has ended get its end: so often as one that is a whole
+ * log behind may need. A producer that goes on does not hold up the close. */
+static void flush_all(sse_server *s)
+{
+    uint32_t left = s->conn_count / READERS_A_FLUSH + 2;
+
+    while (flush(s))
+        if (--left == 0) {
+            sse__server_flush_soon(s);
+            return;
+        }
+}
+
 void sse__server_begin_close(sse_server *s)
 {
     sse__link *next;
@@ -525,8 +545,7 @@ void sse__server_begin_close(sse_server *s)
     if (!uv_is_closing((uv_handle_t *)&s->listener))
         uv_close((uv_handle_t *)&s->listener, on_handle_closed);
     uv_ref((uv_handle_t *)&s->timer); /* the deadline keeps the loop running */
-    while (sse__reader_flush(s))      /* whose stream has ended gets its end */
-        ;
+    flush_all(s);
     stop_producers(s);
     for (sse__link *l = s->conns.next; l != &s->conns; l = next) {
         next = l->next;

@@ -11,7 +11,6 @@
 #include "stream.h"
 
 #define ERROR_MAX 512
-#define SLACK_MS 1000 /* after which a store that owes an answer is given up */
 
 /* ---- Operations ---- */
 
@@ -90,7 +89,7 @@ void sse__op_finish(sse_hub *hub, sse__op *op, int rc)
 static int ask(sse_hub *hub, sse__op **op)
 {
     sse__op *asked = *op;
-    int64_t  give_up_ms = asked->by_ms + SLACK_MS;
+    int64_t  give_up_ms = asked->by_ms + SSE__STORE_SLACK_MS;
 
     hub->store->ops->submit(hub->store, asked);
     hub->store->ops->ring(hub->store);
@@ -378,7 +377,10 @@ static void drop_store(sse_hub *hub)
     sse__store *store = hub->store;
 
     store->ops->close(store, 0);
+    if (sse__hub_enter(hub) < 0)
+        return;
     hub->store = NULL;
+    sse__hub_leave(hub);
     store->ops->free(store);
 }
 
@@ -486,6 +488,8 @@ int sse_hub_set_guardian(sse_hub *hub, sse_queue *q)
     if ((rc = sse__hub_enter(hub)) < 0)
         return rc;
     hub->core.guardian = door ? &door->port : NULL;
+    if (door && !sse__list_empty(&hub->core.orphans))
+        sse__port_wake(&door->port); /* the one before has left some */
     sse__hub_leave(hub);
     return SSE_OK;
 }

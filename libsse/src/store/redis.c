@@ -17,7 +17,7 @@
 #define HOLD_CAP_MS 2000
 #define TROUBLE_MS 10000 /* an error that has not come again is over */
 #define LOOK_MS 50       /* between two looks at what took too long */
-#define ROWS_AT_ONCE 8u  /* of the longest event, as JSON text may be */
+#define AS_JSON 13u      /* the data of an end, escaped, is sent twice */
 #define QUEUED_BYTES ((uint32_t)16 << 20)
 
 /* ---- State ---- */
@@ -351,6 +351,7 @@ static void pushes_up(void *user)
     sse__redis_enter(r);
     r->pushes_up = true;
     r->pushes_health.fatal = false;
+    sse__probe_listens(r, false);
     sse__store_changed(&r->base);
     if (!r->closed) {
         (void)sse__redis_subscribe(r->pushes, 1, &channel, NULL);
@@ -365,7 +366,6 @@ static void pushes_down(void *user, const char *why, bool fatal)
 
     sse__redis_enter(r);
     r->pushes_up = false;
-    sse__probe_listens(r, false);
     set_down(r, &r->pushes_health, why, fatal);
     if (!r->closed)
         sse__tail_link_down(r);
@@ -418,8 +418,8 @@ static int open_links(sse__redis *r, char *why, size_t why_size)
         .role = SSE__REDIS_COMMANDS,
         .connect_ms = r->url.timeout_ms,
         .reply_ms = r->url.timeout_ms,
-        .max_queued_bytes = event_bytes > QUEUED_BYTES / ROWS_AT_ONCE
-                                ? event_bytes * ROWS_AT_ONCE
+        .max_queued_bytes = event_bytes > QUEUED_BYTES / AS_JSON
+                                ? event_bytes * AS_JSON
                                 : QUEUED_BYTES,
     };
     int rc = sse__redis_link_new(&r->loop, &r->url, &opts, &commands, r,

@@ -2,7 +2,8 @@
 /* redis_probe.c - whether messages arrive. That a PING is answered proves only
  * that the connection lives: something in between may pass that and no messages.
  * So a node publishes a message to itself now and then, by the link for
- * commands, and waits for it on the one for subscriptions. */
+ * commands, and waits for it on the one for subscriptions; before, for the
+ * confirmation that it is heard there. */
 #include "redis_probe.h"
 
 #include <stdio.h>
@@ -20,7 +21,7 @@ static int64_t period_ms(const sse__redis *r)
 
 static bool can_probe(const sse__redis *r)
 {
-    return r->commands_up && r->probe_state.listening;
+    return r->commands_up && r->pushes_up;
 }
 
 void sse__probe_listens(sse__redis *r, bool listening)
@@ -72,8 +73,8 @@ void sse__probe_tick(sse__redis *r)
     }
     if (p->due_ms > sse__redis_now(r))
         return;
-    if (p->sent_us) {
-        p->lost++;
+    if (p->sent_us || !p->listening) {
+        p->lost += p->sent_us > 0;
         p->sent_us = 0;
         p->deaf = true; /* the link is dropped once the lock is gone */
     } else if (!p->deaf) {

@@ -5,7 +5,7 @@
 
 #include "redis.h"
 
-/* The control channel is subscribed to, or is not any more. */
+/* The control channel is subscribed to; or that has just been asked for. */
 void sse__probe_listens(sse__redis *r, bool listening);
 
 /* Whether a message on the control channel is a probe. */

@@ -378,7 +378,8 @@ bool sse__writer_beats(const sse__writer *w)
 
 bool sse__writer_any_unsent(const sse__redis *r)
 {
-    return r->busy > 0 || !sse__list_empty(&r->due);
+    return r->busy > 0 || !sse__list_empty(&r->due) ||
+           !sse__list_empty(&r->lingering);
 }
 
 /* Those that wait for a reply are freed by it. */

@@ -82,6 +82,8 @@ typedef struct sse__op {
     void         *user;
 } sse__op;
 
+#define SSE__STORE_SLACK_MS 1000 /* behind by_ms: an engine is given up     */
+
 /* NULL when out of memory. */
 sse__op *sse__op_new(sse__op_kind kind, const char *id, size_t id_len,
                      int64_t by_ms);

@@ -10,6 +10,7 @@ from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Unio
 from ._asgi_base import BaseResponse, Message, Receive, Scope, Send, merge
 from ._asgi_base import stream_headers
 from ._events import Event, encode, text_of
+from ._options import seconds_of
 
 __all__ = [
     "EventSourceResponse",
@@ -122,7 +123,7 @@ class EventSourceResponse(BaseResponse):
         self.background: Any = background
         self.body_iterator = content
         self.sep: str = sep or self.DEFAULT_SEPARATOR
-        self.ping_interval: float = _seconds(
+        self.ping_interval: float = seconds_of(
             "ping", self.DEFAULT_PING_INTERVAL if ping is None else ping
         )
         self.ping_message_factory: Optional[Callable[[], Any]] = ping_message_factory
@@ -134,12 +135,12 @@ class EventSourceResponse(BaseResponse):
             Callable[[Message], Awaitable[Any]]
         ] = client_close_handler_callable
         self.shutdown_event: Any = shutdown_event
-        self.shutdown_grace_period: float = _seconds(
+        self.shutdown_grace_period: float = seconds_of(
             "shutdown_grace_period", shutdown_grace_period
         )
         self.cleanup_timeout: Optional[float] = cleanup_timeout
         if cleanup_timeout is not None:
-            _seconds("cleanup_timeout", cleanup_timeout)
+            seconds_of("cleanup_timeout", cleanup_timeout)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         from ._sending import Sending
@@ -165,6 +166,7 @@ class EventSourceResponse(BaseResponse):
         return item_bytes(item, self.sep)
 
     def ping(self) -> bytes:
+        """What is sent to a reader who has had no byte for a while."""
         if self.ping_message_factory is None:
             return f": ping{self.sep}{self.sep}".encode()
         return self.item(self.ping_message_factory())
@@ -206,14 +208,6 @@ def _of_fastapi(item: Any, sep: str) -> ServerSentEvent:
     if data is None and isinstance(item.data, str):
         data = _json_text(item.data)
     return ServerSentEvent(item.data if data is None else data, sep=sep, **fields)
-
-
-def _seconds(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds")
-    if value < 0:
-        raise ValueError(f"{name} must not be negative")
-    return value
 
 
 def _denying(send: Send) -> Send:

@@ -8,6 +8,7 @@ import re
 from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 from . import _core
+from ._options import number_of
 from .errors import BadStreamId, InvalidArgument, NotUTF8, saying
 
 # Larger than any event that libsse's servers send.
@@ -23,16 +24,21 @@ class Gap(NamedTuple):
     reason: str
 
 
+@dataclasses.dataclass(init=False, repr=False, eq=False)
 class Event:
     """One event. To send, `data` may be anything that `Stream.send` takes; of one
     that was received, it is text."""
 
     __slots__ = ("data", "id", "type")
 
+    data: Any
+    type: str
+    id: str
+
     def __init__(self, data: Any = "", type: str = "message", id: str = "") -> None:
-        self.data: Any = data
-        self.type: str = type
-        self.id: str = id
+        self.data = data
+        self.type = type
+        self.id = id
 
     def __repr__(self) -> str:
         return f"Event(data={self.data!r}, type={self.type!r}, id={self.id!r})"
@@ -65,18 +71,32 @@ def text_of(data: Any) -> Union[str, bytes]:
         return data
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    if hasattr(data, "model_dump_json"):  # pydantic 2
+    if hasattr(type(data), "model_dump_json"):  # pydantic 2
         return str(data.model_dump_json())
     if hasattr(data, "__fields__") and hasattr(data, "json"):  # pydantic 1
         return str(data.json())
-    if dataclasses.is_dataclass(data) and not isinstance(data, type):
-        data = dataclasses.asdict(data)
     try:
         return json.dumps(
-            data, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            data,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=_plain,
         )
     except ValueError as error:  # NaN, or a circle
         raise InvalidArgument(f"the data has no JSON: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """For what JSON does not know, also deep within what it does."""
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(kind)}
+    if hasattr(kind, "model_dump_json"):
+        return value.model_dump(mode="json")
+    if hasattr(kind, "__fields__") and hasattr(kind, "json"):  # pydantic 1
+        return json.loads(value.json())
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable")
 
 
 def check_text(name: str, value: object) -> str:
@@ -84,6 +104,11 @@ def check_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return value
+
+
+def without_secrets(url: str) -> str:
+    """For a repr: a log is read by more people than may have the password."""
+    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
 
 
 def utf8(text: str) -> bytes:
@@ -111,7 +136,11 @@ def encode(
     `Stream.send` takes."""
     if isinstance(data, Event):
         data, type, id = data.data, type or data.type, id or data.id
-    head = b"" if retry_ms is None else _core.sse_encode_retry(retry_ms)
+    head = (
+        b""
+        if retry_ms is None
+        else _core.sse_encode_retry(number_of("retry_ms", retry_ms))
+    )
     with saying("the type and the id must be one line without NUL"):
         return head + _core.sse_encode_event(
             check_text("type", type), text_of(data), check_text("id", id)

@@ -26,12 +26,12 @@ from typing import (
 from . import _loop, sync
 from ._api import Api
 from ._door import SENDS, Doors
-from ._events import Event, check_id, check_text
+from ._events import Event, check_id, check_text, without_secrets
 from ._guardian import Guardian
 from ._hub_core import HubCore, Members
 from ._info import Recovered, StreamInfo
 from ._loop import Task
-from ._options import of_stream
+from ._options import of_stream, seconds_of
 from ._producer import Producer
 from ._subscription import Subscription
 from .errors import HubClosed, StreamExists, StreamNotFound
@@ -90,6 +90,7 @@ class Stream:
         return await self._run(self.sync.complete, data, type)
 
     async def fail(self, data: Any = None, type: str = "") -> str:
+        """Ends the stream with an event, `failed` unless named; gives its id."""
         return await self._run(self.sync.fail, data, type)
 
     async def cancel(self, data: Any = None, type: str = "") -> str:
@@ -97,6 +98,7 @@ class Stream:
         return await self._run(self.sync.cancel, data, type)
 
     async def info(self) -> StreamInfo:
+        """The stream as it is now."""
         return self.sync.info()
 
     async def _run(self, call: Callable[..., R], *args: Any) -> R:
@@ -113,7 +115,20 @@ class Hub:
     `url` is "memory:", or the store that streams outlive the process in:
     "redis://...". `expose_errors`: what a producer raises is told to readers. When
     the server or the hub ends, producers may go on for `drain_s`; then they are
-    cancelled, and have `shutdown_s` to end."""
+    cancelled, and have `shutdown_s` to end.
+
+    Options, with their defaults, which 0 stands for too; docs/python.md explains
+    them. Of readers: heartbeat_ms=15_000 and retry_ms=1_000 (None is never),
+    heartbeat="comment" ("event", "line"), id_format="tagged" ("plain"),
+    slow_policy="gap" ("disconnect", "block"), block_timeout_ms=5_000.
+    Of producers: unread_policy="continue" ("cancel", "cancel_after"),
+    unread_ms=30_000, stop_grace_ms=5_000.
+    What is kept: log_events=10_000, log_bytes=4 << 20, log_age_ms=3_600_000,
+    channel_events=1_000, stream_ttl_ms=3_600_000, completion_ttl_ms=300_000.
+    Limits: max_event_bytes=1 << 20, max_streams=100_000,
+    max_streams_per_user=1_000, max_subscribers=100_000.
+    With Redis: start_ms=1_000, command_ms=5_000, linger_ms=0, lease_ms=10_000,
+    sweep_ms=30_000 (None is never), idle_ms=30_000."""
 
     def __init__(
         self,
@@ -128,8 +143,8 @@ class Hub:
         self.sync: sync.Hub = sync.Hub._of(self._core)
         self.expose_errors: bool = expose_errors
         self._core.expose_errors = expose_errors
-        self.drain_s: float = drain_s
-        self.shutdown_s: float = shutdown_s
+        self.drain_s: float = seconds_of("drain_s", drain_s)
+        self.shutdown_s: float = seconds_of("shutdown_s", shutdown_s)
         self.closing: bool = False
         self._doors = Doors(self._core)
         self._producers: Set[Producer] = set()
@@ -139,6 +154,10 @@ class Hub:
         self._api = Api(self.sync)
         self._core.on_fork.append(self._after_fork)
         self._core.on_close.append(self._end_all)
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._core.closed else ""
+        return f"<Hub {without_secrets(self._core.url)}{closed}>"
 
     def _after_fork(self) -> None:
         self._producers = set()
@@ -168,7 +187,9 @@ class Hub:
     ) -> Stream:
         """A new stream. Without an id, the hub makes one up that nobody guesses.
         `producer` is run at once, as a task of its own. `shared`: with a store,
-        any hub may append. `channel`: many writers, no end."""
+        any hub may append. `channel`: many writers, no end. Options, the hub's
+        unless given: log_events, log_bytes, log_age_ms, slow_policy,
+        unread_policy, unread_ms."""
         numbers = of_stream(cast(Dict[str, Any], options))
         numbers["flags"] = (sync.CHANNEL if channel else 0) | (
             sync.SHARED if shared else 0
@@ -246,6 +267,7 @@ class Hub:
         return await self._run(self.sync.streams, user_id=user_id)
 
     async def info(self, id: str) -> StreamInfo:
+        """A stream as it is now. StreamNotFound, if there is none."""
         return await self._run(self.sync.info, id)
 
     async def recover(self, id: str, after: str = "") -> Recovered:
@@ -309,8 +331,9 @@ class Hub:
     ) -> StreamResponse:
         """The response that an ASGI application gives for a stream: from the cursor
         that the request carries, with 204, 404 and 400 where docs/http.md has
-        them. With a producer, the stream is created if there is none. A stream
-        with another owner than `user_id` is not found."""
+        them. With a producer, the stream is created if there is none, with the
+        options that `create` takes. A stream with another owner than `user_id` is
+        not found."""
         from .asgi import StreamResponse
 
         fields = dict(stream_type=stream_type, metadata=metadata, **options)

@@ -49,6 +49,10 @@ class HubCore:
     def __init__(self, url: str, options: Dict[str, Any]) -> None:
         self.url: str = check_text("url", url)
         self.has_store: bool = url not in ("", "memory:")
+        if self.has_store and "://" not in url:
+            raise InvalidArgument(
+                'the url is "memory:", or that of a store, as redis://localhost'
+            )
         self.options: Dict[str, int]
         self.options, self._store_options = split(options)
         if self._store_options and not self.has_store:

@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import Any, Dict, Iterable, Literal, Optional, Tuple, TypedDict
 
-if TYPE_CHECKING:
-    from typing_extensions import Literal, TypedDict
 
-    class HubOptions(TypedDict, total=False):
-        """What is left out has its default, as sse.h says it. None in one of the
-        first three means never."""
+class HubOptions(TypedDict, total=False):
+    """What is left out has its default, as sse.h says it. None in one of the
+    first three means never."""
 
-        heartbeat_ms: Optional[int]
-        retry_ms: Optional[int]
-        sweep_ms: Optional[int]
-        heartbeat: Literal["comment", "event", "line"]
-        id_format: Literal["tagged", "plain"]
-        slow_policy: Literal["gap", "disconnect", "block"]
-        unread_policy: Literal["continue", "cancel", "cancel_after"]
-        max_streams: int
-        max_streams_per_user: int
-        max_subscribers: int
-        max_event_bytes: int
-        log_events: int
-        log_bytes: int
-        log_age_ms: int
-        channel_events: int
-        stream_ttl_ms: int
-        completion_ttl_ms: int
-        block_timeout_ms: int
-        unread_ms: int
-        stop_grace_ms: int
-        start_ms: int
-        command_ms: int
-        linger_ms: int
-        lease_ms: int
-        idle_ms: int
+    heartbeat_ms: Optional[int]
+    retry_ms: Optional[int]
+    sweep_ms: Optional[int]
+    heartbeat: Literal["comment", "event", "line"]
+    id_format: Literal["tagged", "plain"]
+    slow_policy: Literal["gap", "disconnect", "block"]
+    unread_policy: Literal["continue", "cancel", "cancel_after"]
+    max_streams: int
+    max_streams_per_user: int
+    max_subscribers: int
+    max_event_bytes: int
+    log_events: int
+    log_bytes: int
+    log_age_ms: int
+    channel_events: int
+    stream_ttl_ms: int
+    completion_ttl_ms: int
+    block_timeout_ms: int
+    unread_ms: int
+    stop_grace_ms: int
+    start_ms: int
+    command_ms: int
+    linger_ms: int
+    lease_ms: int
+    idle_ms: int
 
-    class StreamOptions(TypedDict, total=False):
-        """Of one stream, in place of its hub's."""
 
-        log_events: int
-        log_bytes: int
-        log_age_ms: int
-        slow_policy: Literal["gap", "disconnect", "block"]
-        unread_policy: Literal["continue", "cancel", "cancel_after"]
-        unread_ms: int
+class StreamOptions(TypedDict, total=False):
+    """Of one stream, in place of its hub's."""
+
+    log_events: int
+    log_bytes: int
+    log_age_ms: int
+    slow_policy: Literal["gap", "disconnect", "block"]
+    unread_policy: Literal["continue", "cancel", "cancel_after"]
+    unread_ms: int
 
 
 NEVER = 0xFFFFFFFF
@@ -78,16 +77,32 @@ def number_of(name: str, value: Any) -> int:
     return value
 
 
+def seconds_of(name: str, value: Any) -> float:
+    """A time that Python waits, or an exception."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds")
+    if value < 0:
+        raise ValueError(f"{name} must not be negative")
+    return value
+
+
+def _numbers(options: Dict[str, Any], known: Iterable[str]) -> Dict[str, int]:
+    for name in options:
+        if name not in known:
+            raise TypeError(f"there is no option {name!r}")
+    return {name: number_of(name, value) for name, value in options.items()}
+
+
 def split(options: Dict[str, Any]) -> Tuple[Dict[str, int], Dict[str, int]]:
     """The hub's numbers and the store's."""
-    numbers = {name: number_of(name, value) for name, value in options.items()}
+    numbers = _numbers(options, HubOptions.__annotations__)
     store = {name: numbers.pop(name) for name in _OF_STORE if name in numbers}
     return numbers, store
 
 
 def of_stream(options: Dict[str, Any]) -> Dict[str, int]:
     """A stream's numbers; each policy comes with a flag that says so."""
-    numbers = {name: number_of(name, value) for name, value in options.items()}
+    numbers = _numbers(options, StreamOptions.__annotations__)
     for name in ("slow_policy", "unread_policy"):
         if name in numbers:
             numbers[name + "_set"] = 1

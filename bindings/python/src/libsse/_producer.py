@@ -60,6 +60,16 @@ def failures(error: BaseException, is_told: bool) -> Iterator[Optional[Dict[str,
     yield None
 
 
+async def close_items(items: Any) -> None:
+    """Of what a client of a language model gives, `close` ends the answer; without,
+    the model goes on until somebody collects the garbage."""
+    close = getattr(items, "aclose", None) or getattr(items, "close", None)
+    if close is not None:
+        closed = close()
+        if inspect.isawaitable(closed):
+            await closed
+
+
 class Producer:
     def __init__(self, hub: Hub, door: Door, produce: Callable[..., Any]) -> None:
         if not callable(produce):
@@ -151,8 +161,8 @@ class Producer:
             await self._pump_in_thread(iter(made), stream)
         else:
             raise TypeError(
-                "a producer gives an async generator, a generator or a coroutine, "
-                f"not {type(made).__name__}"
+                "a producer gives an async generator, a generator, a list or a "
+                f"coroutine, not {type(made).__name__}"
             )
 
     async def _pump_in_thread(self, items: Iterator[Any], stream: Stream) -> None:
@@ -206,9 +216,7 @@ class Producer:
                         await self._throw(items, error)
                     raise
         finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                await close()
+            await close_items(items)
 
     async def _throw(self, items: Any, stop: BaseException) -> None:
         """A stop that hits the sending is raised where the generator stands too."""

@@ -25,6 +25,7 @@ import anyio
 
 from ._asgi_base import Receive, Send, until_gone
 from ._loop import here
+from ._producer import close_items
 from ._server_end import when_server_ends
 
 if TYPE_CHECKING:
@@ -162,13 +163,10 @@ class Sending:
         return any(scope.cancel_called for scope in scopes)
 
     async def _close(self, items: Any) -> None:
-        close = getattr(items, "aclose", None)
-        if close is None:
-            return
         with anyio.CancelScope(shield=True) as scope:
             scope.deadline = self._cleanup_deadline()
             try:
-                await close()
+                await close_items(items)
             except Exception:
                 log.exception("the content of an EventSourceResponse cannot be closed")
         if scope.cancelled_caught:

@@ -49,6 +49,10 @@ class Subscription(Generic[T]):
         self._owed = False  # bytes are taken, and the next have not been asked for
         self._waiter: Any = None
 
+    def __repr__(self) -> str:
+        ended = f", {self.reason}" if self.reason is not None else ""
+        return f"<Subscription of {self.stream_id}{ended}>"
+
     # ---- Opening ----
 
     async def open(self) -> None:

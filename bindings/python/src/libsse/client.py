@@ -31,7 +31,7 @@ from typing import (
 )
 
 from . import _core, _loop
-from ._events import Event, check_text, text_of
+from ._events import Event, check_text, text_of, without_secrets
 from ._options import NEVER
 from .errors import SSEError, saying
 
@@ -127,6 +127,7 @@ class News:
 
     @property
     def kind(self) -> str:
+        """open, event, comment, gap, state, retry, error or end."""
         return _KINDS[self._core["kind"]]
 
     @property
@@ -147,27 +148,33 @@ class News:
 
     @property
     def cause(self) -> str:
+        """Of an error and of the end: why, as docs/client.md names it."""
         name: str = _core.sse_cause_name(self._core["cause"])
         return name
 
     @property
     def status(self) -> int:
+        """Of HTTP, where there was an answer; else 0."""
         return int(self._core["status"])
 
     @property
     def state(self) -> str:
+        """Of a state: idle, connecting, open, waiting, offline, suspended, ended."""
         return _STATES[self._core["state"]]
 
     @property
     def delay_ms(self) -> int:
+        """Of a retry: how long it waits before the next attempt."""
         return int(self._core["delay_ms"])
 
     @property
     def detail(self) -> str:
+        """The cause in words."""
         return str(self._core["detail"])
 
     @property
     def data(self) -> str:
+        """The text of a comment, or the body of a refusal."""
         return str(self._core["data"])
 
 
@@ -257,6 +264,9 @@ class Client:
             with saying("the state is damaged, or belongs to another URL"):
                 _core.sse_client_import(self._core, state)
         self._fd = _core.sse_client_fd(self._core)
+
+    def __repr__(self) -> str:
+        return f"<Client {without_secrets(self.url)}>"
 
     def _set_all(self, given: Mapping[str, Union[str, bytes]]) -> None:
         for name, value in given.items():
@@ -419,15 +429,19 @@ class Client:
             )
 
     def suspend(self) -> None:
+        """The program sleeps: drops the connection, and waits for `resume()`."""
         _core.sse_client_suspend(self._core)
 
     def resume(self) -> None:
+        """Goes on behind the last event, at once."""
         _core.sse_client_resume(self._core)
 
     def offline(self) -> None:
+        """There is no network: drops the connection, and waits for `online()`."""
         _core.sse_client_offline(self._core)
 
     def online(self) -> None:
+        """There is a network again: goes on behind the last event, at once."""
         _core.sse_client_online(self._core)
 
     def restart(self) -> None:

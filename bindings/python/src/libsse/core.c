@@ -17,6 +17,15 @@ void core_init(PyObject *module)
     (void)PyModule_AddObject(module, "errors", errors);
 }
 
+/* Which limit C does not say; those that a program meets have names here. */
+static const char *sentence(int code)
+{
+    if (code == SSE_ERR_TOO_BIG)
+        return "above a limit: an event's is max_event_bytes, or log_bytes, "
+               "and its type's 255 bytes";
+    return sse_strerror(code);
+}
+
 void core_raise(int code)
 {
     PyObject *number = PyLong_FromLong(code);
@@ -24,7 +33,7 @@ void core_raise(int code)
 
     Py_XDECREF(number);
     if (!PyErr_Occurred())
-        PyErr_SetString(found ? found : PyExc_RuntimeError, sse_strerror(code));
+        PyErr_SetString(found ? found : PyExc_RuntimeError, sentence(code));
 }
 
 /* ---- In ---- */

@@ -20,7 +20,7 @@ class SSEError(Exception):
 
 
 class OutOfMemory(SSEError, MemoryError):
-    pass
+    """An allocation failed."""
 
 
 class InvalidArgument(SSEError, ValueError):
@@ -44,6 +44,8 @@ def saying(sentence: str) -> Iterator[None]:
 
 
 class BadStreamId(InvalidArgument):
+    """It has other characters than a stream's id may have, or too many."""
+
     code = "bad_id"
     message = "A stream id is 1 to 255 characters out of A-Z a-z 0-9 . _ ~ : @ + -"
 
@@ -65,6 +67,8 @@ class TooLarge(SSEError, ValueError):
 
 
 class StreamNotFound(SSEError, LookupError):
+    """There is none with that id, or it is not the asker's."""
+
     status = 404
     code = "not_found"
     message = "There is no such stream."
@@ -101,12 +105,16 @@ class BadCursor(SSEError, ValueError):
 
 
 class NotUTF8(SSEError, ValueError):
+    """Bytes that are no UTF-8, or half of a surrogate pair."""
+
     status = 400
     code = "bad_utf8"
     message = "The text is not valid UTF-8."
 
 
 class TimedOut(SSEError, TimeoutError):
+    """What was waited for did not come in time."""
+
     status = 503
     code = "closing"
     message = "The server did not answer in time."
@@ -125,6 +133,8 @@ class Unauthorized(SSEError):
 
 
 class Forbidden(SSEError):
+    """Raise it in an authorize hook: the answer is 403."""
+
     status = 403
     code = "forbidden"
     message = "That is not allowed."
