@@ -20,7 +20,7 @@ import pytest
 from helpers import serving
 
 import libsse
-from libsse import Client, ClientError, Hub, sync
+from libsse import Client, ClientError, Hub, _core, sync
 from libsse.asgi import Application
 
 LIBRARY = str(Path(libsse.__file__).parent)
@@ -189,6 +189,44 @@ class TestReader:
             assert got == [] and reader.reason == "closed"
 
         each_bytecode(run, 5)
+
+    def test_close_of_the_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever is interrupted in it closes again: the store gets all, too. The lock
+        is left out, which CPython lets nobody leave without giving it up."""
+
+        class Unlocked:
+            def __enter__(self) -> None: ...
+            def __exit__(self, *_: object) -> None: ...
+
+        flush = _core.sse_hub_flush
+        flushed: list[int] = []
+
+        def note_flush(hub: Any, timeout_ms: int) -> None:
+            flush(hub, timeout_ms)
+            flushed.append(timeout_ms)
+
+        monkeypatch.setattr(_core, "sse_hub_flush", note_flush)
+
+        def run(before: Before) -> None:
+            got: list[Any] = []
+            flushed.clear()
+            hub = sync.Hub()
+            stream = hub.create("s")
+            reader = hub.subscribe("s")
+            other = threading.Thread(target=read, args=(reader, got))
+            other.start()
+            hub.core._lock = Unlocked()  # type: ignore[assignment]
+            with before:
+                hub.close()
+            if before.happened:
+                hub.close()
+            other.join(WAIT_S)
+            assert not other.is_alive() and got == []
+            assert hub.core._handle is None and flushed != []
+            with pytest.raises(libsse.HubClosed):
+                stream.send("a")
+
+        each_bytecode(run, 50)
 
     def test_a_handler_that_reads(self) -> None:
         """From the reader that it has interrupted."""
