@@ -272,6 +272,7 @@ class TestReader:
                     try:
                         reading.append(True)
                         read(reader, got)
+                        reading.clear()
                     except Interrupt:
                         interrupted += 1
                 signal.setitimer(signal.ITIMER_PROF, 0)
