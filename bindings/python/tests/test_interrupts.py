@@ -246,6 +246,8 @@ class TestReader:
                 got.append(next(reader).data)
         assert got == ["a", "b"]
 
+    # In the callback of a weak reference, Python drops what is raised.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.skipif(
         sys.version_info < (3, 10), reason="it looks for signals behind FOR_ITER"
     )

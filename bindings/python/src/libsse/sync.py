@@ -194,14 +194,15 @@ class Subscription(Generic[T]):
         )
 
     def __next__(self) -> T:
-        return next(iter(self))
+        item: T = _core.sse_next(self._ready, self._more, None)
+        return item
 
     def next(self, timeout_s: Optional[float] = None) -> Optional[T]:
         """The next one; None behind the last. TimeoutError when the time given
         passes first."""
-        if timeout_s is None:
-            return next(iter(self), None)
-        more = partial(self._more, monotonic() + timeout_s)
+        more = self._more
+        if timeout_s is not None:
+            more = partial(self._more, monotonic() + timeout_s)
         try:
             item: T = _core.sse_next(self._ready, more, None)
         except StopIteration:
