@@ -47,8 +47,23 @@ void reader_open(reader *r, sse_hub *hub, const char *id, const char *cursor)
     assert_int_equal(reader_try(r, hub, id, cursor), SSE_OK);
 }
 
+/* A batch's bytes are whole events. */
+static unsigned count_events(const char *data, size_t len)
+{
+    const char *at = data, *end = data + len;
+    unsigned    count = 0;
+
+    while (at) {
+        count += end - at >= 4 && memcmp(at, "id: ", 4) == 0;
+        at = memchr(at, '\n', (size_t)(end - at));
+        at = at ? at + 1 : NULL;
+    }
+    return count;
+}
+
 static void add(reader *r, const char *data, size_t len)
 {
+    r->count += count_events(data, len);
     while (r->len + len + 1 > r->cap) {
         r->text = realloc(r->text, r->cap *= 2);
         assert_non_null(r->text);
@@ -85,12 +100,8 @@ void reader_close(reader *r)
 
 unsigned reader_count(reader *r)
 {
-    unsigned count = 0;
-
     reader_drain(r);
-    for (const char *at = r->text; (at = strstr(at, "id: ")); at++)
-        count += at == r->text || at[-1] == '\n';
-    return count;
+    return r->count;
 }
 
 bool reader_has(reader *r, const char *text)

@@ -13,6 +13,7 @@ typedef struct reader {
     sse_subscriber *sub;
     char           *text; /* all bytes that it got, with a NUL              */
     size_t          len, cap;
+    unsigned        count;  /* of events in it, gaps not counted            */
     uint32_t        reason; /* SSE_REASON_NONE until it ends                */
 } reader;
 

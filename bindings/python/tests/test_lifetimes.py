@@ -429,6 +429,12 @@ class TestThreads:
         event = reader.next(20)
         assert event is not None and event.data == "x"
 
+    def test_a_time_out_among_heartbeats(self) -> None:
+        hub = sync.Hub()
+        hub.create("s")
+        with pytest.raises(TimeoutError):
+            hub.subscribe("s", heartbeat_ms=5).next(0.2)
+
 
 def child(source: str) -> subprocess.CompletedProcess[str]:
     """Runs a program; whatever it does, it must not crash."""

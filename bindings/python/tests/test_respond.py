@@ -24,7 +24,7 @@ from suite.sse_reader import Parser, Retry
 from suite.wire import Connection, Response, fetch
 
 import libsse
-from libsse import Hub
+from libsse import Hub, Recovered, StreamInfo
 
 
 def events_of(response: Response) -> list[Received]:
@@ -270,6 +270,36 @@ def test_plain_asgi() -> None:
         assert done.status == 200
         assert [e.data for e in events_of(fetch(url, "GET", "/streams/s"))] == ["bye"]
         assert fetch(url, "GET", "/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_route_may_return_what_the_hub_tells(named: bool) -> None:
+    hub = Hub()
+    app = FastAPI(lifespan=hub.lifespan)
+
+    async def listing() -> Any:
+        return await hub.streams()
+
+    async def whole() -> Any:
+        return await hub.recover("s")
+
+    models: list[Any] = [list[StreamInfo], Recovered] if named else [None, None]
+    for route, model in zip((listing, whole), models):
+        app.get(f"/{route.__name__}", response_model=model)(route)
+    with serving(app) as url:
+        stream = hub.sync.create("s", user_id="u", metadata={"a": [1]})
+        id = stream.send("x")
+        (info,) = fetch(url, "GET", "/listing").json()
+        assert (info["id"], info["state"], info["user_id"]) == ("s", "active", "u")
+        assert (info["metadata"], info["last_seq"]) == ({"a": [1]}, 1)
+        assert fetch(url, "GET", "/whole").json() == {
+            "info": info,
+            "events": [{"data": "x", "type": "message", "id": id}],
+            "last_event_id": id,
+            "terminal_event": None,
+        }
+        stream.send(hub.sync.info("s"))  # and an event may hold it
+        assert hub.sync.look("s", id)[0].json()["metadata"] == {"a": [1]}
 
 
 def test_prometheus() -> None:

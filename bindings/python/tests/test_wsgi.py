@@ -35,6 +35,7 @@ WORKERS = {
     "gthread": ["-k", "gthread", "--threads", "8"],
     "gthread --preload": ["-k", "gthread", "--threads", "8", "--preload"],
     "sync": ["-k", "sync"],
+    "gevent": ["-k", "gevent"],
 }
 APPS = ["flask", "django"]
 

@@ -347,8 +347,8 @@ void sse__tail_go_on(sse__tail *t)
         sse__tail_detach(t);
     if (t->stream && t->caught)
         sse__fetch_answer(t);
-    if (t->again && t->caught)
-        look_again(t);
+    if (t->again && t->caught && t->old_seq == 0)
+        look_again(t); /* not before a fetch has what is older */
     if (is_over(t)) {
         sse__tail_detach(t);
         if (t->phase != SSE__TAIL_LEAVING)

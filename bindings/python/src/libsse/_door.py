@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from collections import deque
 from time import monotonic
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Deque, Dict, Optional
 
 from . import _core, _loop, _shutdown, sync
 from ._hub_core import HubCore
@@ -31,6 +32,7 @@ class Door:
         self.queue: Any = _core.sse_queue_new(hub.handle, None)  # None when closed
         self.handlers: Dict[int, Handler] = {}  # by the key in a note
         self.loop: _loop.Loop = loop
+        self._notes: Deque[_core._Note] = deque()  # taken, and not yet handed over
         self.is_closed: bool = False
         self._call_soon: Any = loop.call_soon
         self._context = contextvars.copy_context()  # nobody's in particular
@@ -51,6 +53,7 @@ class Door:
         keep the hub alive."""
         self.is_closed = True
         self.handlers.clear()
+        self._notes.clear()
         self._unwatch()
         self.queue = None
         if self._unwatch_server is not None:
@@ -76,14 +79,16 @@ class Door:
         handle = stream._core or stream._handle
         is_armed = False
         try:
-            id, notes, is_armed = _core.sse_send(self.queue, handle, type, data, BATCH)
+            id, is_armed = _core.sse_send(
+                self.queue, handle, type, data, BATCH, self._notes
+            )
         except InvalidArgument:
             raise sync.bad_type() from None
         finally:
             if not is_armed:
                 self._come()
-        if notes:
-            self._context.run(self._hand_over, notes)
+        if self._notes:
+            self._context.run(self._hand_over)
         return id
 
     def _readable(self) -> None:
@@ -126,9 +131,9 @@ class Door:
     def _drain(self) -> int:
         if self.is_closed:
             return 0
-        notes = _core.sse_queue_drain(self.queue, BATCH)
-        self._hand_over(notes)
-        return len(notes)
+        count = _core.sse_queue_drain(self.queue, BATCH, self._notes)
+        self._hand_over()
+        return count
 
     async def hand_over_all(self) -> None:
         """Returns when readers have taken what there is, or take no more: not for
@@ -138,16 +143,21 @@ class Door:
             idle = idle + 1 if self._drain() == 0 else 0
             await self.loop.sleep(0)
 
-    def _hand_over(self, notes: List[_core._Note]) -> None:
+    def _hand_over(self) -> None:
         """What goes wrong with one must not concern others, nor who has sent."""
-        handlers = self.handlers
-        for kind, reason, key, data in notes:
-            handler = handlers.get(key)
-            if handler is not None:
-                try:
-                    handler(kind, reason, data)
-                except Exception:
-                    log.exception("what came from the hub could not be handed over")
+        handlers, notes = self.handlers, self._notes
+        try:
+            while notes:
+                kind, reason, key, data = notes.popleft()
+                handler = handlers.get(key)
+                if handler is not None:
+                    try:
+                        handler(kind, reason, data)
+                    except Exception:
+                        log.exception("what came from the hub cannot be handed over")
+        finally:
+            if notes:  # it was interrupted
+                self._come()
 
 
 class Doors:

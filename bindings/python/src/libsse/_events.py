@@ -14,8 +14,6 @@ from .errors import BadStreamId, InvalidArgument, NotUTF8, saying
 # Larger than any event that libsse's servers send.
 MAX_EVENT_BYTES = 64 << 20
 
-_ITEM_EVENT, _ITEM_COMMENT, _ITEM_RETRY = 1, 2, 3
-
 
 class Gap(NamedTuple):
     """Events that are gone: numbers `first` to `last`."""
@@ -26,16 +24,21 @@ class Gap(NamedTuple):
     reason: str
 
 
+@dataclasses.dataclass(init=False, repr=False, eq=False)
 class Event:
     """One event. To send, `data` may be anything that `Stream.send` takes; of one
     that was received, it is text."""
 
     __slots__ = ("data", "id", "type")
 
+    data: Any
+    type: str
+    id: str
+
     def __init__(self, data: Any = "", type: str = "message", id: str = "") -> None:
-        self.data: Any = data
-        self.type: str = type
-        self.id: str = id
+        self.data = data
+        self.type = type
+        self.id = id
 
     def __repr__(self) -> str:
         return f"Event(data={self.data!r}, type={self.type!r}, id={self.id!r})"
@@ -68,7 +71,7 @@ def text_of(data: Any) -> Union[str, bytes]:
         return data
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    if hasattr(data, "model_dump_json") and not isinstance(data, type):  # pydantic 2
+    if hasattr(type(data), "model_dump_json"):  # pydantic 2
         return str(data.model_dump_json())
     if hasattr(data, "__fields__") and hasattr(data, "json"):  # pydantic 1
         return str(data.json())
@@ -86,13 +89,14 @@ def text_of(data: Any) -> Union[str, bytes]:
 
 def _plain(value: Any) -> Any:
     """For what JSON does not know, also deep within what it does."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if hasattr(value, "model_dump_json") and not isinstance(value, type):
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(kind)}
+    if hasattr(kind, "model_dump_json"):
         return value.model_dump(mode="json")
-    if hasattr(value, "__fields__") and hasattr(value, "json"):  # pydantic 1
+    if hasattr(kind, "__fields__") and hasattr(kind, "json"):  # pydantic 1
         return json.loads(value.json())
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable")
 
 
 def check_text(name: str, value: object) -> str:
@@ -148,23 +152,25 @@ def encode_comment(text: str) -> bytes:
     return _core.sse_encode_comment(check_text("text", text))
 
 
+def new_parser(max_event_bytes: int = MAX_EVENT_BYTES) -> _core.Parser:
+    return _core.sse_parser_new(2, max_event_bytes)
+
+
 class Parser:
     """Turns pieces of a text/event-stream body, cut anywhere, into events."""
 
     __slots__ = ("_core", "retry_ms")
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._core = _core.sse_parser_new(2, max_event_bytes)
+        self._core = new_parser(max_event_bytes)
         self.retry_ms: Optional[int] = None
 
     def feed(self, data: Union[bytes, bytearray, memoryview, str]) -> List[Event]:
         """The events that are complete with this piece."""
-        events = []
-        for kind, type, text, id, retry_ms in _core.sse_parser_take(self._core, data):
-            if kind == _ITEM_EVENT:
-                events.append(Event(text, type, id))
-            elif kind == _ITEM_RETRY:
-                self.retry_ms = retry_ms
+        events: List[Event] = []
+        retry_ms = _core.sse_parser_take(self._core, data, Event, events)
+        if retry_ms >= 0:
+            self.retry_ms = retry_ms
         return events
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Optional
 
@@ -10,8 +11,11 @@ from . import _core
 from ._events import Event
 
 
+@dataclass(init=False, repr=False, eq=False)
 class StreamInfo:
-    """A stream as it was when it was asked for."""
+    """A stream as it was when it was asked for. `metadata` is the JSON value that it
+    was given; {} when it was given none. A route of FastAPI may return one, since it
+    is a dataclass."""
 
     __slots__ = (
         "active_ms",
@@ -22,6 +26,7 @@ class StreamInfo:
         "is_channel",
         "last_seq",
         "log_bytes",
+        "metadata",
         "raw_metadata",
         "state",
         "stop_requested",
@@ -30,29 +35,40 @@ class StreamInfo:
         "user_id",
     )
 
+    id: str
+    state: str
+    is_channel: bool
+    user_id: str
+    stream_type: str
+    metadata: Any
+    created_ms: int
+    active_ms: int
+    ended_ms: int
+    first_seq: int
+    last_seq: int
+    log_bytes: int
+    subscribers: int
+    stop_requested: bool
+
     def __init__(self, core: Dict[str, Any]) -> None:
-        self.id: str = core["id"]
-        self.state: str = _core.sse_state_name(core["state"])
-        self.is_channel: bool = bool(core["flags"] & 1)
-        self.user_id: str = core["owner"]
-        self.stream_type: str = core["kind"]
+        self.id = core["id"]
+        self.state = _core.sse_state_name(core["state"])
+        self.is_channel = bool(core["flags"] & 1)
+        self.user_id = core["owner"]
+        self.stream_type = core["kind"]
         self.raw_metadata: bytes = core["metadata"]
-        self.created_ms: int = core["created_ms"]
-        self.active_ms: int = core["active_ms"]
-        self.ended_ms: int = core["ended_ms"]
-        self.first_seq: int = core["first_seq"]
-        self.last_seq: int = core["last_seq"]
-        self.log_bytes: int = core["log_bytes"]
-        self.subscribers: int = core["subscriber_count"]
-        self.stop_requested: bool = core["stop_requested"]
+        self.metadata = value_of(self.raw_metadata)
+        self.created_ms = core["created_ms"]
+        self.active_ms = core["active_ms"]
+        self.ended_ms = core["ended_ms"]
+        self.first_seq = core["first_seq"]
+        self.last_seq = core["last_seq"]
+        self.log_bytes = core["log_bytes"]
+        self.subscribers = core["subscriber_count"]
+        self.stop_requested = core["stop_requested"]
 
     def __repr__(self) -> str:
         return f"<StreamInfo {self.id} {self.state}, {self.last_seq} events>"
-
-    @property
-    def metadata(self) -> Any:
-        """The JSON value that the stream was given; {} when it was given none."""
-        return json.loads(self.raw_metadata or b"{}")
 
     def fields(self) -> str:
         """The members of its JSON object, as docs/http.md has them. The metadata
@@ -69,10 +85,17 @@ class StreamInfo:
         return f'{json.dumps(told, ensure_ascii=False)[1:-1]}, "metadata":{metadata}'
 
 
+@dataclass(init=False, repr=False, eq=False)
 class Recovered:
-    """All that is known of a stream: what it is, and the events that are kept."""
+    """All that is known of a stream: what it is, and the events that are kept. A
+    dataclass, too."""
 
     __slots__ = ("events", "info", "last_event_id", "terminal_event")
+
+    info: StreamInfo
+    events: List[Event]
+    last_event_id: str
+    terminal_event: Optional[Event]
 
     def __init__(
         self,
@@ -81,10 +104,10 @@ class Recovered:
         last_event_id: str,
         terminal_event: Optional[Event],
     ) -> None:
-        self.info: StreamInfo = info
-        self.events: List[Event] = events
-        self.last_event_id: str = last_event_id
-        self.terminal_event: Optional[Event] = terminal_event
+        self.info = info
+        self.events = events
+        self.last_event_id = last_event_id
+        self.terminal_event = terminal_event
 
     @property
     def state(self) -> str:
@@ -93,6 +116,14 @@ class Recovered:
 
     def __repr__(self) -> str:
         return f"<Recovered {self.info.id} {self.state}, {len(self.events)} events>"
+
+
+def value_of(metadata: bytes) -> Any:
+    """What JSON they are; the text, where another program's are none."""
+    try:
+        return json.loads(metadata) if metadata else {}
+    except ValueError:
+        return metadata.decode(errors="replace")
 
 
 def moment(ms: int) -> str:

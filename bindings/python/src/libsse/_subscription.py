@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Deque, Dict, Generic, List, Optional, Typ
 
 from . import _core, sync
 from ._door import Door
-from ._events import Event, Parser
+from ._events import Event, new_parser
 from .errors import HubClosed, StreamEnded
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Subscription(Generic[T]):
         self._hub = hub
         self._cursor = cursor
         self._options = options
-        self._unpack: Any = None if raw else Parser().feed
+        self._parser = None if raw else new_parser()
         self._ready: Deque[T] = deque()
         self._door: Optional[Door] = None
         self._loop: Any = None  # the door's
@@ -132,10 +132,10 @@ class Subscription(Generic[T]):
         """On the loop's thread."""
         if kind == sync.NOTE_BYTES:
             self._owed = True
-            if self._unpack is None:
+            if self._parser is None:
                 self._ready.append(data)
             else:
-                self._ready.extend(self._unpack(data))
+                _core.sse_parser_take(self._parser, data, Event, self._ready)
                 if not self._ready:  # a heartbeat, or the retry
                     self._ask()
                     return

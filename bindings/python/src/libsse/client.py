@@ -3,25 +3,29 @@ the connection is lost, delivers no event twice, and tells what is missing."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
 import select
-import sys
 import threading
+from collections import deque
 from collections.abc import Mapping as MappingABC
+from itertools import repeat
 from typing import (
     TYPE_CHECKING,
     Any,
     AsyncIterator,
     Awaitable,
     Callable,
+    Deque,
     Dict,
     Iterator,
     Mapping,
     Optional,
     Sequence,
     Tuple,
+    TypeVar,
     Union,
     cast,
 )
@@ -29,7 +33,7 @@ from typing import (
 from . import _core, _loop
 from ._events import Event, check_text, text_of, without_secrets
 from ._options import NEVER
-from .errors import SSEError, TimedOut, saying
+from .errors import SSEError, saying
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, TypedDict, Unpack
@@ -59,10 +63,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "ClientError", "News"]
 
+R = TypeVar("R")
 Token = Union[str, None]
 TokenHook = Callable[[int], Union[Token, Awaitable[Token]]]
 
 _OPEN, _EVENT, _COMMENT, _GAP, _STATE, _RETRY, _ERROR, _END, _TOKEN = range(1, 10)
+_ANSWERED = 0  # a question for a token that has had its answer
 _KINDS = ("", "open", "event", "comment", "gap", "state", "retry", "error", "end")
 _GAPS = ("trimmed", "expired", "lagged", "diverged", "other", "unannounced")
 _STATES = (
@@ -235,10 +241,9 @@ class Client:
         with saying("the url must be an http or https URL of at most 8 KiB"):
             self._core = _core.sse_client_new(_shared_network(), url, numbers)
         self._token: Optional[TokenHook] = token if callable(token) else None
-        self._turn = threading.Lock()
-        self._started = False
-        self._ended = False
-        self._waiting = False
+        self._taken: Deque[Dict[str, Any]] = deque()  # and not yet handed out
+        self._asking = threading.RLock()  # for a token, one thread at a time
+        self._waiting = False  # a task, for news or for a token
         self._refusal = ""  # the body of the last one
         given: Dict[str, Union[str, bytes]]
         given = {"method": method, "last_event_id": last_event_id, **(settings or {})}
@@ -275,16 +280,11 @@ class Client:
     # ---- Iterating ----
 
     def __iter__(self) -> Iterator[Event]:
-        for news in self.news():
-            event = self._event_or_raise(news)
-            if event is not None:
-                yield event
+        return self._each(self._event_of)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        async for news in self.anews():
-            event = self._event_or_raise(news)
-            if event is not None:
-                yield event
+        async for event in self._aeach(self._event_of):
+            yield event
 
     def __enter__(self) -> Client:
         return self
@@ -300,70 +300,106 @@ class Client:
 
     def news(self) -> Iterator[News]:
         """All that it has to tell, to its end."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        while True:
-            core = self._take()
-            if core is None:
-                return
-            if not core:
+        return self._each(self._news_of)
+
+    async def anews(self) -> AsyncIterator[News]:
+        """The same, in an event loop."""
+        async for news in self._aeach(self._news_of):
+            yield news
+
+    # A signal's handler may raise an exception between any two steps of Python's.
+    # What C has taken is in `_taken` when its call returns, and leaves it when C
+    # gives what was made of it to who iterates.
+
+    def _each(self, make: Callable[[Dict[str, Any]], Optional[R]]) -> Iterator[R]:
+        return map(
+            _core.sse_next, repeat(self._taken), repeat(self._more), repeat(make)
+        )
+
+    def _more(self) -> bool:
+        """Waits until something is taken; false behind the end."""
+        while not self._taken:
+            is_more = _core.sse_client_take(self._core, self._taken)
+            if is_more is False:
+                return False
+            if is_more is None:
+                poll = select.poll()
+                poll.register(self._fd, select.POLLIN)
                 poll.poll()  # Python's own: a signal's handler runs
-            elif core["kind"] != _TOKEN:
-                yield News(core)
-            elif self._token is not None:
+        return True
+
+    async def _aeach(
+        self, make: Callable[[Dict[str, Any]], Optional[R]]
+    ) -> AsyncIterator[R]:
+        while True:
+            first = self._first()
+            if first is None:
+                is_more = _core.sse_client_take(self._core, self._taken)
+                if is_more is False:
+                    return
+                if is_more is None:
+                    # It is watched only while it is waited for: it stays readable
+                    # as long as nobody takes.
+                    with self._alone():
+                        await _loop.here().readable(self._fd)
+            elif first["kind"] == _TOKEN:
+                with self._alone():
+                    await self._answer_here(first)
+            else:
+                try:
+                    item: R = _core.sse_next(self._taken, bool, make)
+                except StopIteration:
+                    continue  # there was nothing to hand out for it
+                yield item
+
+    def _first(self) -> Optional[Dict[str, Any]]:
+        try:
+            return self._taken[0]
+        except IndexError:  # a thread may take it at any time
+            return None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if self._waiting:
+            raise RuntimeError("another task reads from this client")
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False
+
+    # Who is interrupted while the hook is asked asks it again.
+
+    def _answer(self, core: Dict[str, Any]) -> None:
+        with self._asking:
+            if core["kind"] == _TOKEN and self._token is not None:
                 token = self._token(core["status"])
                 if inspect.isawaitable(token):
                     if inspect.iscoroutine(token):
                         token.close()
                     raise TypeError("an async token function needs `async for`")
                 self.set_token(token)
+                core["kind"] = _ANSWERED
 
-    async def anews(self) -> AsyncIterator[News]:
-        """The same, in an event loop."""
-        while True:
-            core = self._take()
-            if core is None:
-                return
-            if not core:
-                await self._readable()
-            elif core["kind"] != _TOKEN:
-                yield News(core)
-            elif self._token is not None:
-                token = self._token(core["status"])
-                self.set_token(await token if inspect.isawaitable(token) else token)
+    async def _answer_here(self, core: Dict[str, Any]) -> None:
+        if self._token is not None:
+            token = self._token(core["status"])
+            self.set_token(await token if inspect.isawaitable(token) else token)
+        core["kind"] = _ANSWERED
 
-    def _take(self) -> Optional[Dict[str, Any]]:
-        """The next piece of news, {} when there is none yet, None behind the last."""
-        with self._turn:  # what C gives is good until another takes
-            if self._ended:
-                return None
-            if not self._started:
-                self._started = True
-                _core.sse_client_start(self._core)
-            try:
-                core = _core.sse_client_next(self._core, 0)
-            except TimedOut:
-                return {}
-            if core is None or core["kind"] == _END:
-                self._ended = True
-                # From now on it is readable, for whoever else waits.
-                os.write(self._fd, (1).to_bytes(8, sys.byteorder))
-            elif core["kind"] == _ERROR:
-                self._refusal = core["data"]
-            return core
+    def _news_of(self, core: Dict[str, Any]) -> Optional[News]:
+        if core["kind"] == _TOKEN:
+            self._answer(core)
+        if core["kind"] == _ANSWERED:
+            return None
+        if core["kind"] == _ERROR:
+            self._refusal = core["data"]
+        return News(core)
 
-    async def _readable(self) -> None:
-        """It is watched only while it is waited for: it stays readable as long as
-        nobody takes."""
-        if self._waiting:
-            raise RuntimeError("another task reads from this client")
-        self._waiting = True
-        try:
-            await _loop.here().readable(self._fd)
-        finally:
-            self._waiting = False
-
-    def _event_or_raise(self, news: News) -> Optional[Event]:
+    def _event_of(self, core: Dict[str, Any]) -> Optional[Event]:
+        news = self._news_of(core)
+        if news is None:
+            return None
         if news.kind == "end" and news.cause not in _ORDERLY:
             raise ClientError(news.cause, news.status, news.detail, self._refusal)
         return news.event
@@ -372,8 +408,7 @@ class Client:
 
     def header(self, name: str) -> str:
         """A header of the last answer; "" where there is none."""
-        with self._turn:
-            return _core.sse_client_header(self._core, check_text("name", name))
+        return _core.sse_client_header(self._core, check_text("name", name))
 
     def set_header(self, name: str, value: str) -> None:
         """Of the requests from the next attempt on."""

@@ -11,7 +11,7 @@ static PyObject *errors; /* {code: class}, which the Python side fills */
 void core_init(PyObject *module)
 {
     errors = PyDict_New();
-    if (!errors)
+    if (!errors || core_out_init() < 0)
         return;
     Py_INCREF(errors); /* the module takes over one, this file keeps one */
     (void)PyModule_AddObject(module, "errors", errors);
@@ -232,99 +232,6 @@ FREE(sse_parser)
 FREE_SLOWLY(sse_loop)
 FREE_SLOWLY(sse_client)
 
-/* ---- Out ---- */
-
-/* Readers of one stream have the same bytes, as a rule: `last`, where they are
- * those of the note before, serves again. */
-static PyObject *note_bytes(const sse_batch *b, size_t i, PyObject *last)
-{
-    const sse_note *n = &b->notes[i];
-    const char     *data = b->data + n->offset;
-
-    if (last && b->notes[i - 1].len == n->len &&
-        memcmp(b->data + b->notes[i - 1].offset, data, n->len) == 0) {
-        Py_INCREF(last);
-        return last;
-    }
-    return PyBytes_FromStringAndSize(data, (Py_ssize_t)n->len);
-}
-
-/* Takes over `bytes`. */
-static PyObject *note_tuple(const sse_note *n, PyObject *bytes)
-{
-    PyObject *items[] = {PyLong_FromLong((long)n->kind),
-                         PyLong_FromLong((long)n->reason),
-                         PyLong_FromUnsignedLongLong(n->key), bytes};
-    PyObject *made = PyTuple_New(4);
-
-    for (Py_ssize_t i = 0; i < 4; i++) {
-        if (!items[i])
-            Py_CLEAR(made);
-        if (made)
-            (void)PyTuple_SetItem(made, i, items[i]);
-        else
-            Py_XDECREF(items[i]);
-    }
-    return made;
-}
-
-static int add_batch(PyObject *list, const sse_batch *batch)
-{
-    PyObject *bytes = NULL, *made;
-    int       rc = 0;
-
-    for (size_t i = 0; rc == 0 && i < batch->note_count; i++) {
-        bytes = note_bytes(batch, i, bytes);
-        made = bytes ? note_tuple(&batch->notes[i], bytes) : NULL;
-        rc = made ? PyList_Append(list, made) : -1;
-        Py_XDECREF(made);
-    }
-    return rc;
-}
-
-PyObject *core_batch(const sse_batch *batch)
-{
-    PyObject *list = PyList_New(0);
-
-    if (list && batch && add_batch(list, batch) < 0)
-        Py_CLEAR(list);
-    return list;
-}
-
-PyObject *core_info(const sse_stream_info *i)
-{
-    if (!i)
-        Py_RETURN_NONE;
-    return Py_BuildValue(
-        "{sI sI ss# ss# ss# sy# sL sL sL sK sK sK sK sO}", "state", i->state,
-        "flags", i->flags, "id", i->id, (Py_ssize_t)i->id_len, "owner",
-        i->owner, (Py_ssize_t)i->owner_len, "kind", i->kind,
-        (Py_ssize_t)i->kind_len, "metadata", i->metadata,
-        (Py_ssize_t)i->metadata_len, "created_ms", (long long)i->created_ms,
-        "active_ms", (long long)i->active_ms, "ended_ms",
-        (long long)i->ended_ms, "first_seq", (unsigned long long)i->first_seq,
-        "last_seq", (unsigned long long)i->last_seq, "log_bytes",
-        (unsigned long long)i->log_bytes, "subscriber_count",
-        (unsigned long long)i->subscriber_count, "stop_requested",
-        i->stop_requested ? Py_True : Py_False);
-}
-
-PyObject *core_news(const sse_news *n)
-{
-    if (!n)
-        Py_RETURN_NONE;
-    return Py_BuildValue(
-        "{sI sI sI sI sI sI sL sL sL sL ss# ss# ss# ss#}", "kind", n->kind,
-        "cause", n->cause, "status", n->status, "state", n->state, "gap",
-        n->gap, "decision", n->decision, "delay_ms", (long long)n->delay_ms,
-        "from_seq", (long long)n->from_seq, "to_seq", (long long)n->to_seq,
-        "missed", (long long)n->missed, "type", n->type ? n->type : "",
-        (Py_ssize_t)n->type_len, "data", n->data ? n->data : "",
-        (Py_ssize_t)n->data_len, "id", n->id ? n->id : "",
-        (Py_ssize_t)n->id_len, "detail", n->detail ? n->detail : "",
-        (Py_ssize_t)n->detail_len);
-}
-
 /* ---- Calls ---- */
 
 int core_parser_new(uint32_t flags, uint32_t max_bytes, sse_parser **out)
@@ -335,34 +242,6 @@ int core_parser_new(uint32_t flags, uint32_t max_bytes, sse_parser **out)
                                .max_event_bytes = max_bytes};
 
     return sse_parser_new(&opts, out);
-}
-
-static bool add_item(PyObject *list, const sse_item *item)
-{
-    PyObject *made = Py_BuildValue(
-        "(Is#s#s#L)", item->kind, item->type, (Py_ssize_t)item->type_len,
-        item->data, (Py_ssize_t)item->data_len, item->id,
-        (Py_ssize_t)item->id_len, (long long)item->retry_ms);
-    bool added = made && PyList_Append(list, made) == 0;
-
-    Py_XDECREF(made);
-    return added;
-}
-
-PyObject *core_parser_take(sse_parser *p, const char *data, size_t len)
-{
-    PyObject       *list = PyList_New(0);
-    const sse_item *item;
-    int             rc = list ? sse_parser_feed(p, data, len) : SSE_OK;
-
-    while (list && rc == SSE_OK && (rc = sse_parser_next(p, &item)) > 0)
-        if (rc = SSE_OK, !add_item(list, item))
-            Py_CLEAR(list);
-    if (list && rc < 0) {
-        core_raise(rc);
-        Py_CLEAR(list);
-    }
-    return list;
 }
 
 PyObject *core_parser_reset(sse_parser *p, const char *id, size_t id_len)
@@ -391,51 +270,6 @@ int core_append_batch(sse_stream *s, const char *type, size_t type_len,
     return sse_stream_append_batch(s, type, type_len, data, data_len,
                                    (const uint32_t *)(const void *)text,
                                    len / sizeof(uint32_t), out);
-}
-
-/* Until there is nothing: 1, for the queue is armed again; or when that is for
- * now enough: 0. */
-static int drain_twice(sse_queue *q, uint32_t max_notes, PyObject *list)
-{
-    const sse_batch *batch;
-
-    for (int i = 0; i < 2; i++) {
-        int n = sse_queue_drain(q, max_notes, &batch);
-
-        if (n <= 0)
-            return n == 0; /* what is wrong is met again by the next drain */
-        if (add_batch(list, batch) < 0)
-            return -1;
-        if ((uint32_t)n == max_notes)
-            return 0;
-    }
-    return 0;
-}
-
-PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
-                    size_t type_len, const char *data, size_t data_len,
-                    uint32_t max_notes)
-{
-    sse_event_id id;
-    PyObject    *list;
-    int          rc;
-
-    Py_BEGIN_ALLOW_THREADS
-        sse_queue_hush(q);
-        rc = sse_stream_append(s, type, type_len, data, data_len, &id);
-    Py_END_ALLOW_THREADS
-    if (rc < 0) {
-        core_raise(rc);
-        return NULL;
-    }
-    list = PyList_New(0);
-    rc = list ? drain_twice(q, max_notes, list) : -1;
-    if (rc < 0) {
-        Py_XDECREF(list);
-        return NULL;
-    }
-    return Py_BuildValue("(s#NO)", id.text, (Py_ssize_t)id.text_len, list,
-                         rc ? Py_True : Py_False);
 }
 
 int core_client_no_token(sse_client *c)

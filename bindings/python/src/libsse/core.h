@@ -67,16 +67,48 @@ void core_free_sse_client(PyObject *handle);
 
 /* ---- Out ---- */
 
-PyObject *core_batch(const sse_batch *batch);
+int core_out_init(void);
+
 PyObject *core_info(const sse_stream_info *info);
-PyObject *core_news(const sse_news *news);
+
+/* What these take from C they put behind what `into` holds, a list or a deque,
+ * by one call of C's: an exception out of a signal's handler comes before it or
+ * behind it, and nothing is lost between the two. */
+
+/* The events, of the class `kind`, that are complete with some bytes. Gives
+ * what the last retry among them says, or -1. */
+PyObject *core_parser_take(sse_parser *p, const char *data, size_t len,
+                           PyObject *kind, PyObject *into);
+
+/* Notes, as (kind, reason, key, bytes); gives how many. */
+PyObject *core_drain(sse_queue *q, uint32_t max_notes, PyObject *into);
+
+/* Hushes the queue, appends, and drains it until there is nothing, twice at
+ * most: (id, whether the queue is armed again). */
+PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
+                    size_t type_len, const char *data, size_t data_len,
+                    uint32_t max_notes, PyObject *into);
+
+/* Of a queue with one reader, which any number of threads may share: bytes, or
+ * with a parser events, go to `ready`, and the reason why it ends to `ends`.
+ * Gives 0 when there is nothing, and the queue is armed. */
+PyObject *core_read(sse_queue *q, sse_parser *or_none, PyObject *kind,
+                    PyObject *ready, PyObject *ends);
+
+/* News, as dicts: True; None when there are none yet; False behind the end. The
+ * first call begins. */
+PyObject *core_client_take(sse_client *c, PyObject *into);
+
+/* Takes the first out of the deque `ready`. Where it is empty, `more()` waits,
+ * and says whether there is more to come; if not, StopIteration is raised. With
+ * `make`, what that makes of the first is given instead, if it is not None;
+ * what `make` raises leaves the first where it is. */
+PyObject *core_next(PyObject *ready, PyObject *more, PyObject *make);
 
 /* ---- Calls ---- */
 
 int core_parser_new(uint32_t flags, uint32_t max_bytes, sse_parser **out);
 
-/* Feeds, and gives all items: [(kind, type, data, id, retry_ms)]. */
-PyObject *core_parser_take(sse_parser *p, const char *data, size_t len);
 PyObject *core_parser_reset(sse_parser *p, const char *id, size_t id_len);
 PyObject *core_parser_last_id(sse_parser *p);
 
@@ -84,12 +116,6 @@ PyObject *core_parser_last_id(sse_parser *p);
 int core_append_batch(sse_stream *s, const char *type, size_t type_len,
                       const char *data, size_t data_len, const char *text,
                       size_t len, sse_event_id *out);
-
-/* Hushes the queue, appends, and drains it until there is nothing, twice at
- * most: (id, notes, whether the queue is armed again). */
-PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
-                    size_t type_len, const char *data, size_t data_len,
-                    uint32_t max_notes);
 
 int core_client_no_token(sse_client *c);
 

@@ -110,10 +110,23 @@ HANDLE(sse_parser)
 HANDLE(sse_loop)
 HANDLE(sse_client)
 
-%typemap(in) sse_queue *or_none {
+%define OR_NONE(TYPE)
+%typemap(in) TYPE *or_none {
     $1 = NULL;
-    if ($input != Py_None && !($1 = core_handle_get($input, "sse_queue")))
+    if ($input != Py_None && !($1 = core_handle_get($input, #TYPE)))
         SWIG_fail;
+}
+%enddef
+OR_NONE(sse_queue)
+OR_NONE(sse_parser)
+
+/* A class whose objects C makes. */
+%typemap(in) PyObject *kind {
+    if (!PyType_Check($input)) {
+        PyErr_SetString(PyExc_TypeError, "a class is needed");
+        SWIG_fail;
+    }
+    $1 = $input;
 }
 
 /* ---- Options: a dict of numbers ---- */
@@ -140,16 +153,6 @@ OPTIONS(sse_client_options)
     $result = PyUnicode_FromStringAndSize($1->text, $1->text_len);
 }
 
-/* A batch is a list of (kind, reason, key, bytes). */
-%typemap(in, numinputs=0) const sse_batch **out (const sse_batch *made = NULL)
-    "$1 = ($1_ltype)&made;"
-%typemap(argout) const sse_batch **out {
-    Py_XDECREF($result);
-    $result = core_batch(result > 0 ? *$1 : NULL);
-    if (!$result)
-        SWIG_fail;
-}
-
 /* What a stream is, as a dict; None behind the last of a list. */
 %typemap(in, numinputs=0)
     const sse_stream_info **out (const sse_stream_info *made = NULL)
@@ -157,16 +160,6 @@ OPTIONS(sse_client_options)
 %typemap(argout) const sse_stream_info **out {
     Py_XDECREF($result);
     $result = core_info(*$1);
-    if (!$result)
-        SWIG_fail;
-}
-
-/* News of a client, as a dict; None behind the last. */
-%typemap(in, numinputs=0) const sse_news **out (const sse_news *made = NULL)
-    "$1 = ($1_ltype)&made;"
-%typemap(argout) const sse_news **out {
-    Py_XDECREF($result);
-    $result = core_news(result > 0 ? *$1 : NULL);
     if (!$result)
         SWIG_fail;
 }
@@ -210,7 +203,6 @@ core_rc sse_queue_new(sse_hub *hub, const void *none, sse_queue **out);
 int sse_queue_fd(sse_queue *q);
 void sse_queue_wake(sse_queue *q);
 void sse_queue_hush(sse_queue *q);
-int sse_queue_drain(sse_queue *q, uint32_t max_notes, const sse_batch **out);
 void sse_subscriber_next(sse_subscriber *sub);
 
 core_rc sse_loop_new(sse_loop **out);
@@ -261,7 +253,6 @@ core_rc sse_list_new(sse_hub *hub, const char *owner, size_t owner_len,
 core_rc sse_subscriber_new(sse_stream *s, sse_queue *q, const char *cursor,
                            size_t cursor_len, const sse_subscriber_options *opts,
                            sse_subscriber **out);
-int sse_client_next(sse_client *c, int64_t timeout_ms, const sse_news **out);
 
 %nothread;
 
@@ -270,7 +261,8 @@ int sse_client_next(sse_client *c, int64_t timeout_ms, const sse_news **out);
 %rename(sse_parser_new) core_parser_new;
 core_rc core_parser_new(uint32_t flags, uint32_t max_bytes, sse_parser **out);
 %rename(sse_parser_take) core_parser_take;
-PyObject *core_parser_take(sse_parser *p, const char *data, size_t len);
+PyObject *core_parser_take(sse_parser *p, const char *data, size_t len,
+                           PyObject *kind, PyObject *into);
 %rename(sse_parser_reset) core_parser_reset;
 PyObject *core_parser_reset(sse_parser *p, const char *id, size_t id_len);
 %rename(sse_parser_last_event_id) core_parser_last_id;
@@ -289,7 +281,16 @@ core_rc core_append_batch(sse_stream *s, const char *type, size_t type_len,
 %rename(sse_send) core_send;
 PyObject *core_send(sse_queue *q, sse_stream *s, const char *type,
                     size_t type_len, const char *data, size_t data_len,
-                    uint32_t max_notes);
+                    uint32_t max_notes, PyObject *into);
+%rename(sse_queue_drain) core_drain;
+PyObject *core_drain(sse_queue *q, uint32_t max_notes, PyObject *into);
+%rename(sse_queue_read) core_read;
+PyObject *core_read(sse_queue *q, sse_parser *or_none, PyObject *kind,
+                    PyObject *ready, PyObject *ends);
+%rename(sse_next) core_next;
+PyObject *core_next(PyObject *ready, PyObject *more, PyObject *make);
+%rename(sse_client_take) core_client_take;
+PyObject *core_client_take(sse_client *c, PyObject *into);
 %rename(sse_client_no_token) core_client_no_token;
 core_rc core_client_no_token(sse_client *c);
 %rename(sse_client_header) core_client_header;

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import select
-import threading
 from array import array
 from collections import deque
+from functools import partial
+from itertools import repeat
+from time import monotonic
 from typing import (
     TYPE_CHECKING,
     Any,
-    Callable,
     Deque,
     Dict,
     Generic,
@@ -27,7 +28,7 @@ from typing import (
 )
 
 from . import _core
-from ._events import Event, Parser, check_id, check_text, text_of, utf8
+from ._events import Event, check_id, check_text, new_parser, text_of, utf8
 from ._hub_core import HubCore
 from ._info import Recovered, StreamInfo
 from ._options import BLOCK, NEVER, number_of, of_stream
@@ -141,7 +142,12 @@ def bad_type() -> InvalidArgument:
 
 class Subscription(Generic[T]):
     """A reader. Iterate over it; it ends behind the terminal event. `reason` says
-    then why: ended, lagged, removed or closed."""
+    then why: ended, lagged, removed or closed.
+
+    Any number of threads may share it, and a signal's handler may raise an exception
+    between any two steps of Python's. So there is no lock and no half of a change:
+    what C has taken is in `_ready` or `_ends` when its call returns, and who iterates
+    is given it by C."""
 
     def __init__(
         self,
@@ -152,24 +158,29 @@ class Subscription(Generic[T]):
         options: Dict[str, int],
     ) -> None:
         self.stream_id: str = stream.id
-        self.reason: Optional[str] = None
         self._hub = hub
-        self._unpack = unpacker(raw)
+        self._parser = None if raw else new_parser()
         self._ready: Deque[T] = deque()
-        self._turn = threading.Lock()  # a queue is drained by one at a time
+        self._ends: List[Union[int, str]] = []  # why it ends; the first one counts
         self._queue = _core.sse_queue_new(hub.handle, None)
-        self._poll = select.poll()
-        self._poll.register(_core.sse_queue_fd(self._queue), select.POLLIN)
+        self._fd = _core.sse_queue_fd(self._queue)
         self._subscriber: Optional[_core.Subscriber] = None
         try:
             self._subscriber = _core.sse_subscriber_new(
                 stream._handle, self._queue, cursor, options
             )
         except StreamEnded:
-            self.reason = "ended"  # nothing will ever come
+            self._ends.append("ended")  # nothing will ever come
         hub.readers.add(self)
         if hub.closed:  # meanwhile
             self.close()
+
+    @property
+    def reason(self) -> Optional[str]:
+        if not self._ends:
+            return None
+        first = self._ends[0]
+        return first if isinstance(first, str) else REASONS[first]
 
     def __enter__(self) -> Subscription[T]:
         return self
@@ -178,51 +189,54 @@ class Subscription(Generic[T]):
         self.close()
 
     def __iter__(self) -> Iterator[T]:
-        return self
+        return map(
+            _core.sse_next, repeat(self._ready), repeat(self._more), repeat(None)
+        )
 
     def __next__(self) -> T:
-        item = self.next()
-        if item is None:
-            raise StopIteration
-        return item
+        return next(iter(self))
 
     def next(self, timeout_s: Optional[float] = None) -> Optional[T]:
         """The next one; None behind the last. TimeoutError when the time given
         passes first."""
-        with self._turn:
-            while not self._ready:
-                if self.reason is not None:
-                    return None
-                if not self._drain() and not self._wait(timeout_s):
-                    raise TimeoutError("nothing came in the time given")
-            return self._ready.popleft()
+        if timeout_s is None:
+            return next(iter(self), None)
+        more = partial(self._more, monotonic() + timeout_s)
+        try:
+            item: T = _core.sse_next(self._ready, more, None)
+        except StopIteration:
+            return None
+        return item
 
     def close(self) -> None:
         """Ends it, in whatever thread it is waited for."""
-        if self.reason is None:
-            self.reason = "closed"
+        self._ends.append("closed")
         self._subscriber = None
         _core.sse_queue_wake(self._queue)
 
-    def _wait(self, timeout_s: Optional[float]) -> bool:
+    def _more(self, deadline: Optional[float] = None) -> bool:
+        """Waits until something is ready; false when nothing will be."""
+        while not self._ready:
+            if self._ends:
+                return False
+            subscriber = self._subscriber
+            if subscriber is not None:  # what it gave has been handed over
+                _core.sse_subscriber_next(subscriber)
+            taken = _core.sse_queue_read(
+                self._queue, self._parser, Event, self._ready, self._ends
+            )
+            if taken == 0:
+                self._wait(deadline)
+        return True
+
+    def _wait(self, deadline: Optional[float]) -> None:
         # Python's own poll: a signal's handler runs, an exception gets out.
-        return bool(self._poll.poll(None if timeout_s is None else timeout_s * 1000))
-
-    def _drain(self) -> bool:
-        notes = _core.sse_queue_drain(self._queue, 64)
-        for kind, reason, _, data in notes:
-            if kind == NOTE_BYTES and self.reason is None:
-                self._ready.extend(self._unpack(data))
-                self._give()
-            elif kind == NOTE_END and self.reason is None:
-                self.reason = REASONS[reason]
-                self._subscriber = None
-        return bool(notes)
-
-    def _give(self) -> None:
-        subscriber = self._subscriber
-        if subscriber is not None:
-            _core.sse_subscriber_next(subscriber)
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        if deadline is None:
+            poll.poll()
+        elif not poll.poll(max(0.0, deadline - monotonic()) * 1000):
+            raise TimeoutError("nothing came in the time given")
 
 
 class Hub:
@@ -409,16 +423,13 @@ class Hub:
         options = {"heartbeat_ms": NEVER, "retry_ms": NEVER}
         reader = _core.sse_subscriber_new(stream._handle, queue, after, options)
         events: List[Event] = []
-        parser, last = Parser(), ""
-        while True:
-            notes = _core.sse_queue_drain(queue, 64)
-            for _, _, _, data in notes:
-                for event in parser.feed(data):
-                    event.id, last = ("" if event.id == last else event.id), event.id
-                    events.append(event)
-            if not notes:
-                del reader
-                return events
+        parser, last = new_parser(), ""
+        while _core.sse_queue_read(queue, parser, Event, events, []) > 0:
+            pass
+        del reader
+        for event in events:
+            event.id, last = ("" if event.id == last else event.id), event.id
+        return events
 
     # ---- The hub ----
 
@@ -443,11 +454,6 @@ class Hub:
     def store_error(self) -> str:
         """Why the store cannot be reached now; "" when all is well."""
         return _core.sse_hub_store_error(self.core.handle)
-
-
-def unpacker(raw: bool) -> Callable[[bytes], List[Any]]:
-    """What makes items of a reader's bytes."""
-    return (lambda data: [data]) if raw else Parser().feed
 
 
 def reader_options(
