@@ -35,7 +35,7 @@ from ._loop import Task
 from ._options import of_stream, seconds_of
 from ._producer import Producer
 from ._subscription import Subscription
-from .errors import HubClosed, StreamExists, StreamNotFound
+from .errors import HubClosed, StoreUnavailable, StreamExists, StreamNotFound
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, Unpack
@@ -170,7 +170,13 @@ class Hub(Handle):
         """A call that waits for the store goes to a thread."""
         if not self._core.waits:
             return call(*args, **named)
-        return await _loop.here().in_thread(call, *args, **named)
+        try:
+            return await _loop.here().in_thread(call, *args, **named)
+        except StoreUnavailable as error:
+            why = self.store_error() if self._core.is_open else ""
+            if not why:
+                raise
+            raise StoreUnavailable(f"{error}: {why}") from None
 
     # ---- Streams ----
 
