@@ -155,6 +155,61 @@ class TestSoon:
         run(test)
 
 
+class TestInside:
+    def test_what_is_handed_over_sends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As a finalizer may, or a task that begins at once."""
+        monkeypatch.setattr(_door, "BUSY_S", 0.0)
+
+        async def test(hub: Hub) -> None:
+            one, two = await hub.create("1"), await hub.create("2")
+            async with hub.subscribe("1") as first, hub.subscribe("2") as second:
+                door = hub._doors.here()
+                take = door.handlers[first._key]
+
+                def send(kind: int, reason: int, data: bytes) -> None:
+                    two._send_here("b")
+                    take(kind, reason, data)
+
+                await asyncio.sleep(0.01)
+                door.handlers[first._key] = send
+                await one.send("a")
+                assert (await first.__anext__()).data == "a"
+                assert (await second.__anext__()).data == "b"
+
+        run(test)
+
+    def test_an_interruption_concerns_one_reader(self) -> None:
+        """Where the program then lets the loop go on."""
+
+        async def prepare() -> list[Any]:
+            await hub.create("s")
+            readers = [hub.subscribe("s") for _ in range(10)]
+            for reader in readers:
+                await reader.open()
+            await asyncio.sleep(0.01)
+            hub._doors.here().handlers[readers[4]._key] = interrupt
+            return readers
+
+        def interrupt(kind: int, reason: int, data: bytes) -> None:
+            raise KeyboardInterrupt
+
+        async def send() -> None:
+            await (await hub.open("s")).send("a")
+
+        async def read() -> list[str]:
+            del readers[4]
+            return [(await reader.__anext__()).data for reader in readers]
+
+        hub = Hub()
+        loop = asyncio.new_event_loop()
+        readers = loop.run_until_complete(prepare())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(send())
+        assert loop.run_until_complete(asyncio.wait_for(read(), 20)) == ["a"] * 9
+        loop.run_until_complete(hub.aclose())
+        loop.close()
+
+
 class TestRefusals:
     def test_a_refused_event_leaves_the_loop_to_be_woken(self) -> None:
         """It had made ready for an event which did not come."""

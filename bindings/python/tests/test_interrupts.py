@@ -3,12 +3,14 @@ iterates on gets every event, and none twice."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import itertools
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,11 +20,11 @@ import pytest
 from helpers import serving
 
 import libsse
-from libsse import Client, ClientError, Hub, sync
+from libsse import Client, ClientError, Hub, _core, sync
 from libsse.asgi import Application
 
 LIBRARY = str(Path(libsse.__file__).parent)
-WAIT_S = 60  # so that a test fails instead of hanging
+WAIT_S = 30  # so that a test fails instead of hanging
 
 
 class Interrupt(BaseException):
@@ -106,6 +108,18 @@ def read(reader: Any, got: list[Any]) -> None:
         got.append(event)
 
 
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Of a stream that has ended."""
+    hub = Hub()
+    stream = hub.sync.create("s")
+    for n in range(3):
+        stream.send(str(n))
+    stream.complete("end")
+    with serving(Application(hub)) as base:
+        yield f"{base}/api/stream/s"
+
+
 class TestReader:
     def test_it_goes_on(self) -> None:
         def run(before: Before) -> None:
@@ -176,6 +190,44 @@ class TestReader:
 
         each_bytecode(run, 5)
 
+    def test_close_of_the_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever is interrupted in it closes again: the store gets all, too. The lock
+        is left out, which CPython lets nobody leave without giving it up."""
+
+        class Unlocked:
+            def __enter__(self) -> None: ...
+            def __exit__(self, *_: object) -> None: ...
+
+        flush = _core.sse_hub_flush
+        flushed: list[int] = []
+
+        def note_flush(hub: Any, timeout_ms: int) -> None:
+            flush(hub, timeout_ms)
+            flushed.append(timeout_ms)
+
+        monkeypatch.setattr(_core, "sse_hub_flush", note_flush)
+
+        def run(before: Before) -> None:
+            got: list[Any] = []
+            flushed.clear()
+            hub = sync.Hub()
+            stream = hub.create("s")
+            reader = hub.subscribe("s")
+            other = threading.Thread(target=read, args=(reader, got))
+            other.start()
+            hub.core._lock = Unlocked()  # type: ignore[assignment]
+            with before:
+                hub.close()
+            if before.happened:
+                hub.close()
+            other.join(WAIT_S)
+            assert not other.is_alive() and got == []
+            assert hub.core._handle is None and flushed != []
+            with pytest.raises(libsse.HubClosed):
+                stream.send("a")
+
+        each_bytecode(run, 50)
+
     def test_a_handler_that_reads(self) -> None:
         """From the reader that it has interrupted."""
         got: list[Any] = []
@@ -226,16 +278,107 @@ class TestReader:
                 assert [event.data for event in got] == [*sent, "end"]
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Of a stream that has ended."""
-    hub = Hub()
-    stream = hub.sync.create("s")
-    for n in range(3):
-        stream.send(str(n))
-    stream.complete("end")
-    with serving(Application(hub)) as base:
-        yield f"{base}/api/stream/s"
+class Cancelling:
+    """A coroutine, in a task that is cancelled when it waits for the n-th time."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], n: int) -> None:
+        self.work = work
+        self.left = n
+        self.happened = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        inner = self.work.__await__()
+        step: Callable[[], Any] = functools.partial(next, inner)
+        while True:
+            try:
+                awaited = step()
+            except StopIteration:
+                return
+            if self.left == 0:
+                task = asyncio.current_task()
+                assert task is not None
+                asyncio.get_running_loop().call_soon(task.cancel)
+            self.left -= 1
+            try:
+                yield awaited
+                step = functools.partial(next, inner)
+            except asyncio.CancelledError as error:
+                self.happened = True
+                step = functools.partial(inner.throw, error)
+
+    async def run(self) -> None:
+        await self
+
+
+async def each_await(run: Callable[[int], Coroutine[Any, Any, bool]]) -> None:
+    for n in itertools.count():
+        if not await run(n):
+            assert n > 1
+            return
+
+
+async def read_async(reader: Any, got: list[Any]) -> None:
+    async for event in reader:
+        got.append(event)
+
+
+async def cancelled(reader: Any, n: int, got: list[Any]) -> bool:
+    """Reads it, is cancelled when it waits for the n-th time, and goes on."""
+    cancelling = Cancelling(read_async(reader, got), n)
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.create_task(cancelling.run())
+    await asyncio.wait_for(read_async(reader, got), WAIT_S)
+    return cancelling.happened
+
+
+class TestCancellation:
+    """asyncio makes one of Ctrl-C."""
+
+    @pytest.mark.parametrize("policy", ["gap", "block"])  # the latter has threads
+    def test_a_reader(self, policy: Any) -> None:
+        async def run(n: int) -> bool:
+            got: list[Any] = []
+
+            async def write() -> None:
+                for data in "abc":
+                    await stream.send(data)
+                    await asyncio.sleep(0.002)
+                await stream.complete("end")
+
+            async with Hub(slow_policy=policy) as hub:
+                stream = await hub.create("s")
+                writing = asyncio.create_task(write())
+                happened = await cancelled(hub.subscribe("s"), n, got)
+                await writing
+            assert [event.data for event in got] == ["a", "b", "c", "end"]
+            return happened
+
+        asyncio.run(each_await(run))
+
+    def test_what_cannot_be_opened_says_so_again(self) -> None:
+        async def main() -> None:
+            async with Hub(max_subscribers=1) as hub:
+                await hub.create("s")
+                async with hub.subscribe("s"):
+                    second = hub.subscribe("s")
+                    for _ in range(2):
+                        with pytest.raises(libsse.LimitExceeded):
+                            await second.__anext__()
+
+        asyncio.run(main())
+
+    def test_a_client(self, url: str) -> None:
+        async def token(status: int) -> str:
+            await asyncio.sleep(0)
+            return "secret"
+
+        async def run(n: int) -> bool:
+            got: list[Any] = []
+            happened = await cancelled(Client(url, token=token), n, got)
+            assert [event.data for event in got] == ["0", "1", "2", "end"]
+            return happened
+
+        asyncio.run(each_await(run))
 
 
 class TestClient:

@@ -294,6 +294,42 @@ class TestCollection:
 
         run(test)
 
+    def test_a_finalizer_that_drains_the_same_queue(self) -> None:
+        """In the middle of a drain, as a collection may begin there."""
+
+        class Late:
+            def __init__(self) -> None:
+                self.me = self
+
+            def __del__(self) -> None:
+                _core.sse_queue_drain(queue, 60, inner)
+
+        hub = _core.sse_hub_new({})
+        queue = _core.sse_queue_new(hub, None)
+        streams = [_core.sse_stream_new(hub, id, None, {}) for id in "ab"]
+        for stream, text in zip(streams, "xz"):
+            _core.sse_stream_append(stream, "", text * 1000)
+        readers = [
+            _core.sse_subscriber_new(stream, queue, "", {"key": key})
+            for key, stream in enumerate(streams)
+            for _ in range(60)
+        ]
+        outer: list[Any] = []
+        inner: list[Any] = []
+        thresholds = gc.get_threshold()
+        gc.collect()
+        Late()
+        gc.set_threshold(25, 1000, 1000)
+        try:
+            _core.sse_queue_drain(queue, 60, outer)
+        finally:
+            gc.set_threshold(*thresholds)
+        gc.collect()
+        del readers
+        assert {(key, data.count(b"x")) for _, _, key, data in outer} == {(0, 1000)}
+        assert {(key, data.count(b"z")) for _, _, key, data in inner} == {(1, 1000)}
+        assert len(outer) == len(inner) == 60
+
     def test_a_hub_that_nobody_closes(self) -> None:
         async def main() -> None:
             hub = Hub()

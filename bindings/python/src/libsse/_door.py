@@ -88,7 +88,8 @@ class Door:
             if not is_armed:
                 self._come()
         if self._notes:
-            self._context.run(self._hand_over)
+            # A copy: who sends may be called by what is handed over.
+            self._context.copy().run(self._hand_over)
         return id
 
     def _readable(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import threading
@@ -64,7 +65,7 @@ class HubCore:
         self.waits: bool = self.has_store or self.options.get("slow_policy") == BLOCK
         self._handle: Optional[_core.Hub] = None
         self._lock = threading.Lock()
-        self._last_key = 0
+        self._keys = itertools.count(1)
         self.streams: Members = Members()
         self.readers: Members = Members()  # those of threads
         self.on_fork: List[Callable[[], None]] = []
@@ -74,7 +75,7 @@ class HubCore:
     @property
     def handle(self) -> _core.Hub:
         handle = self._handle
-        return handle if handle is not None else self._open()
+        return self._open() if handle is None or self.closed else handle
 
     @property
     def is_open(self) -> bool:
@@ -99,27 +100,27 @@ class HubCore:
             raise type(error)(why or str(error)) from None
 
     def close(self) -> None:
-        """Its streams' handles would keep it alive, with its thread and leases."""
-        with self._lock:
+        """Its streams' handles would keep it alive, with its thread and leases. Who is
+        interrupted closes again: the handle goes last."""
+        with self._lock:  # nobody opens it meanwhile
             self.closed = True
-            handle, self._handle = self._handle, None
         for stream in self.streams:
             stream._core = None
         for reader in self.readers:
             reader.close()
         for callback in self.on_close:
             callback()
+        handle = self._handle
         if handle is None:
             return
         try:
             _core.sse_hub_flush(handle, FLUSH_MS)
         except (TimedOut, StoreUnavailable):
             log.error("a hub ends before its store has had all; it cannot be reached")
+        self._handle = None
 
     def new_key(self) -> int:
-        with self._lock:
-            self._last_key += 1
-            return self._last_key
+        return next(self._keys)
 
     def forget(self) -> None:
         """In the child of a fork: what was open belongs to the parent."""

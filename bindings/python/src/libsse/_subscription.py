@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Deque, Dict, Generic, List, Optional, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Deque,
+    Dict,
+    Generic,
+    List,
+    Optional,
+    Tuple,
+    TypeVar,
+)
 
 from . import _core, sync
 from ._door import Door
@@ -57,7 +67,7 @@ class Subscription(Handle, Generic[T]):
 
     async def _open_on(self, door: Door, stream: sync.Stream) -> None:
         self._hub.check_going_on()
-        self._key = self._options["key"] = self._hub._core.new_key()
+        self._key = self._hub._core.new_key()
         self._door = door
         self._loop = door.loop
         this = weakref.ref(self)
@@ -67,7 +77,10 @@ class Subscription(Handle, Generic[T]):
             if reader is not None:
                 reader._note(kind, reason, data)
 
-        door.handlers[self._key] = note
+        # What comes before a thread has brought the handle is for who has opened it:
+        # not for who was cancelled in here.
+        early: List[Tuple[int, int, bytes]] = []
+        door.handlers[self._key] = lambda *told: early.append(told)
         self._hub._readers.add(self)  # the hub may end meanwhile
         try:
             self._subscriber = await self._hub._run(
@@ -75,13 +88,18 @@ class Subscription(Handle, Generic[T]):
                 stream._handle,
                 door.queue,
                 self._cursor,
-                self._options,
+                {**self._options, "key": self._key},
             )
         except BaseException:
             self._drop()
+            self._door = None  # the next step opens it again
             raise
         if self.reason is not None:  # it was ended before it was open
             self._drop()
+            return
+        door.handlers[self._key] = note
+        for told in early:
+            self._note(*told)
 
     async def __aenter__(self) -> Subscription[T]:
         try:
@@ -146,8 +164,7 @@ class Subscription(Handle, Generic[T]):
             self._loop.wake(self._waiter)
 
     def _ask(self) -> None:
-        """For what comes next. The first bytes may be here before the thread that
-        opened the reader has brought its handle: then the first wait asks."""
+        """For what comes next."""
         if self._owed and self._subscriber is not None:
             self._owed = False
             _core.sse_subscriber_next(self._subscriber)
