@@ -28,11 +28,11 @@ def scrape(api: Api) -> dict[Series, float]:
 
 
 def total(samples: dict[Series, float], word: str) -> float:
-    """The sum of the counters whose name holds the word."""
+    """The sum of the counters whose name holds the word; a store has its own."""
     return sum(
         value
         for (name, _), value in samples.items()
-        if word in name and name.endswith("_total")
+        if word in name and name.endswith("_total") and "_store_" not in name
     )
 
 

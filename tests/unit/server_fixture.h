@@ -7,7 +7,8 @@
 
 #include "must.h"
 
-#define GET_HEALTH "GET /health HTTP/1.1\r\nHost: t\r\n\r\n"
+#define GET(target) "GET " target " HTTP/1.1\r\nHost: t\r\n\r\n"
+#define GET_HEALTH GET("/health")
 
 static net_server server;
 

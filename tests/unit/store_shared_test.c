@@ -277,6 +277,28 @@ static void batches_what_waits(void **state)
 
 /* ---- Redis away ---- */
 
+/* What is still there is registered again with a Redis that lost all. */
+static void stays_removed(void **state)
+{
+    const sse_store_options opts = {
+        .size = sizeof(opts), .lease_ms = 600, .sweep_ms = SSE_NEVER};
+    sse_hub    *c = store_hub(&redis, NULL, &opts);
+    sse_stream *gone = store_stream(c, "gone", NULL, SSE_STREAM_SHARED);
+    sse_stream *kept = store_stream(c, "kept", NULL, SSE_STREAM_SHARED);
+    long long   signs;
+
+    (void)state;
+    OK(sse_hub_remove(c, "gone", 4));
+    redis_do(&redis, "FLUSHALL");
+    signs = store_metric(c, "sse_store_life_signs_total");
+    UNTIL(store_metric(c, "sse_store_life_signs_total") >= signs + 4);
+    assert_int_equal(store_number(&redis, "EXISTS sse:stream:kept"), 1);
+    assert_int_equal(store_number(&redis, "EXISTS sse:stream:gone"), 0);
+    sse_stream_free(gone);
+    sse_stream_free(kept);
+    sse_hub_free(c);
+}
+
 static void waits_for_redis(void **state)
 {
     (void)state;
@@ -320,6 +342,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(appends_once_whatever_hangs, start,
                                         stop),
         cmocka_unit_test_setup_teardown(batches_what_waits, start, stop),
+        cmocka_unit_test_setup_teardown(stays_removed, start, stop),
         cmocka_unit_test_prestate_setup_teardown(waits_for_redis, start, stop,
                                                  impatient),
         cmocka_unit_test_prestate_setup_teardown(ends_what_waits, start, stop,

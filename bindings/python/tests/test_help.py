@@ -66,6 +66,7 @@ def test_what_holds_something_open_has_no_copy(copied: Callable[[Any], Any]) -> 
         hub = Hub()
         held = [threads, stream, threads.subscribe("s"), Client("http://localhost/")]
         held += [hub, libsse.Stream(hub, stream), hub.subscribe("s"), Parser()]
+        held.append(type("MyHub", (Hub,), {})())  # a subclass is one, too
         for handle in held:
             name = type(handle).__name__
             with pytest.raises(TypeError, match=f"{name} cannot be copied or pickled"):

@@ -676,12 +676,17 @@ class TestWrongTypes:
             ({"slow_policy": 1}, ValueError),
             ({"slow_policy": "nonsense"}, ValueError),
             ({"nonsense": 1}, TypeError),
-            ({"lease_ms": 5}, TypeError),  # of a store, and there is none
+            ({"lease_ms": "5"}, TypeError),
         ],
     )
     def test_of_options(self, options: Any, error: type) -> None:
         with pytest.raises(error):
             sync.Hub(**options)
+
+    def test_options_of_a_store_that_is_not_there(self) -> None:
+        """So that one program runs with either."""
+        with sync.Hub("memory:", lease_ms=5, sweep_ms=None) as hub:
+            assert hub.create("s").send("x")
 
     def test_handles(self) -> None:
         """Below the API too, everything is checked."""

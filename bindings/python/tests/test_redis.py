@@ -167,7 +167,7 @@ def test_a_store_that_is_away() -> None:
         async with Hub("redis://127.0.0.1:1", start_ms=50, command_ms=200) as hub:
             assert hub.store_error() != ""
             for call in (hub.create("a", shared=True), hub.open("b"), hub.streams()):
-                with pytest.raises(libsse.StoreUnavailable):
+                with pytest.raises(libsse.StoreUnavailable, match=": 127.0.0.1:1: "):
                     await call
             stream = await hub.create("here", producer=words)
             assert len(await events_of(hub, stream.id)) == 21

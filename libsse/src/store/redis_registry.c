@@ -336,11 +336,18 @@ static void got_stopped(sse__job *job, const redisReply *reply)
 
 /* ---- Answers ---- */
 
+/* A shared stream of this hub's gets no more signs of life: a Redis that lost
+ * all would be told of it again. One that is only about to be registered is
+ * another. */
 static void got_removed(sse__job *job, const redisReply *reply)
 {
-    bool found = sse__reply_is(reply, "ok") ||
+    sse__op     *op = job->op;
+    sse__writer *w = sse__writer_find(job->engine, op->id, op->id_len);
+    bool         found = sse__reply_is(reply, "ok") ||
                  (sse__reply_is(reply, "gone") && (job->doubt || job->known));
 
+    if (found && w && w->shared && w->phase == SSE__WRITER_OPEN)
+        sse__writer_forget(w);
     sse__job_finish(job, found ? SSE_OK : SSE_ERR_NOT_FOUND);
 }
 

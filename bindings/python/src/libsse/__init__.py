@@ -3,7 +3,6 @@
 from . import errors
 from ._core import sse_version as _sse_version
 from ._events import Event, Gap, Parser, encode, encode_comment, parse
-from ._handles import forbid_copies as _forbid_copies
 from ._hub import Hub, Stream
 from ._info import Recovered, StreamInfo
 from ._subscription import Subscription
@@ -27,7 +26,6 @@ from .errors import (
 )
 
 __version__ = _sse_version()
-_forbid_copies()
 
 __all__ = [
     "BadCursor",

@@ -8,6 +8,7 @@ import re
 from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 from . import _core
+from ._handles import Handle
 from ._options import number_of
 from .errors import BadStreamId, InvalidArgument, NotUTF8, saying
 
@@ -156,7 +157,7 @@ def new_parser(max_event_bytes: int = MAX_EVENT_BYTES) -> _core.Parser:
     return _core.sse_parser_new(2, max_event_bytes)
 
 
-class Parser:
+class Parser(Handle):
     """Turns pieces of a text/event-stream body, cut anywhere, into events."""
 
     __slots__ = ("_core", "retry_ms")

@@ -1,25 +1,16 @@
-"""What holds something of C's, or waits for it, has no copy: two would each get half
-of what comes, and the first to go would end the other."""
+"""What holds something of C's, or waits for it."""
 
 from __future__ import annotations
 
-import copyreg
 from typing import NoReturn
 
-from . import sync
-from ._events import Parser
-from ._hub import Hub, Stream
-from ._subscription import Subscription
-from .client import Client
 
+class Handle:
+    """Has no copy: two would each get half of what comes, and the first to go would
+    end the other."""
 
-def refuse(handle: object) -> NoReturn:
-    raise TypeError(f"a {type(handle).__name__} cannot be copied or pickled")
+    __slots__ = ()
 
-
-def forbid_copies() -> None:
-    """To the modules `copy` and `pickle`, which both ask here first."""
-    for kind in (Hub, Stream, Subscription, Client, Parser):
-        copyreg.pickle(kind, refuse)
-    for of_threads in (sync.Hub, sync.Stream, sync.Subscription):
-        copyreg.pickle(of_threads, refuse)
+    def __reduce__(self) -> NoReturn:
+        """The modules `copy` and `pickle` both ask here."""
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")

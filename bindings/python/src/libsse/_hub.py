@@ -28,13 +28,14 @@ from ._api import Api
 from ._door import SENDS, Doors
 from ._events import Event, check_id, check_text, without_secrets
 from ._guardian import Guardian
+from ._handles import Handle
 from ._hub_core import HubCore, Members
 from ._info import Recovered, StreamInfo
 from ._loop import Task
 from ._options import of_stream, seconds_of
 from ._producer import Producer
 from ._subscription import Subscription
-from .errors import HubClosed, StreamExists, StreamNotFound
+from .errors import HubClosed, StoreUnavailable, StreamExists, StreamNotFound
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, Unpack
@@ -48,7 +49,7 @@ log = logging.getLogger("libsse")
 LOOK_S = 1.0  # between two looks at the store
 
 
-class Stream:
+class Stream(Handle):
     """A handle on one stream of a hub. Dropping it ends nothing."""
 
     __slots__ = ("_hub", "_sent", "id", "sync")
@@ -109,7 +110,7 @@ class Stream:
         return call(*args)
 
 
-class Hub:
+class Hub(Handle):
     """Streams, their logs and their readers. One for each process, as a rule.
 
     `url` is "memory:", or the store that streams outlive the process in:
@@ -169,7 +170,13 @@ class Hub:
         """A call that waits for the store goes to a thread."""
         if not self._core.waits:
             return call(*args, **named)
-        return await _loop.here().in_thread(call, *args, **named)
+        try:
+            return await _loop.here().in_thread(call, *args, **named)
+        except StoreUnavailable as error:
+            why = self.store_error() if self._core.is_open else ""
+            if not why:
+                raise
+            raise StoreUnavailable(f"{error}: {why}") from None
 
     # ---- Streams ----
 

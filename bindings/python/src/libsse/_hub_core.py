@@ -56,9 +56,6 @@ class HubCore:
             )
         self.options: Dict[str, int]
         self.options, self._store_options = split(options)
-        if self._store_options and not self.has_store:
-            names = ", ".join(self._store_options)
-            raise TypeError(f"{names}: options of a store, and there is none")
         _core.sse_hub_new(self.options)  # refuses what there is not, here and now
         self.closed: bool = False
         self.expose_errors: bool = False

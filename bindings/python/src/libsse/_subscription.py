@@ -19,6 +19,7 @@ from typing import (
 from . import _core, sync
 from ._door import Door
 from ._events import Event, new_parser
+from ._handles import Handle
 from .errors import HubClosed, StreamEnded
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", Event, bytes)
 
 
-class Subscription(Generic[T]):
+class Subscription(Handle, Generic[T]):
     """A reader: `async for event in hub.subscribe(id)`. It is opened by the first
     step, or by `async with`, and ends behind the terminal event. `reason` says
     then why: ended, lagged, removed, closed, or shutdown."""

@@ -32,6 +32,7 @@ from typing import (
 
 from . import _core, _loop
 from ._events import Event, check_text, text_of, without_secrets
+from ._handles import Handle
 from ._options import NEVER
 from .errors import SSEError, saying
 
@@ -201,7 +202,7 @@ def _forget_network() -> None:
 os.register_at_fork(after_in_child=_forget_network)
 
 
-class Client:
+class Client(Handle):
     """Iterate over it, with `for` or `async for`: events, and gaps as events of type
     gap. It ends behind the stream's end; ClientError when the stream is lost for
     good.

@@ -29,6 +29,7 @@ from typing import (
 
 from . import _core
 from ._events import Event, check_id, check_text, new_parser, text_of, utf8
+from ._handles import Handle
 from ._hub_core import HubCore
 from ._info import Recovered, StreamInfo
 from ._options import BLOCK, NEVER, number_of, of_stream
@@ -58,7 +59,7 @@ def payload(data: Any, type: str) -> Tuple[Union[str, bytes], str]:
     return text_of(data), check_text("type", type)
 
 
-class Stream:
+class Stream(Handle):
     """A handle on one stream of a hub. Dropping it ends nothing. Any thread."""
 
     __slots__ = ("__weakref__", "_core", "id", "waits")
@@ -140,7 +141,7 @@ def bad_type() -> InvalidArgument:
     return InvalidArgument(InvalidArgument.message)
 
 
-class Subscription(Generic[T]):
+class Subscription(Handle, Generic[T]):
     """A reader. Iterate over it; it ends behind the terminal event. `reason` says
     then why: ended, lagged, removed or closed.
 
@@ -240,7 +241,7 @@ class Subscription(Generic[T]):
             raise TimeoutError("nothing came in the time given")
 
 
-class Hub:
+class Hub(Handle):
     """Streams, their logs and their readers. One for each process, as a rule.
     `expose_errors`: what a producer raises is told to readers."""
 
