@@ -358,6 +358,26 @@ class TestCancellation:
 
         asyncio.run(each_await(run))
 
+    def test_who_creates_a_stream(self) -> None:
+        """There is none that nobody writes."""
+
+        async def main() -> None:
+            async with Hub(slow_policy="block") as hub:
+                creating = asyncio.create_task(
+                    hub.create("s", producer=lambda: list("ab"))
+                )
+                await asyncio.sleep(0)
+                creating.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await creating
+                while not await hub.streams():
+                    await asyncio.sleep(0.005)
+                got: list[Any] = []
+                await asyncio.wait_for(read_async(hub.subscribe("s"), got), WAIT_S)
+                assert [event.data for event in got] == ["a", "b", "{}"]
+
+        asyncio.run(main())
+
     def test_what_cannot_be_opened_says_so_again(self) -> None:
         async def main() -> None:
             async with Hub(max_subscribers=1) as hub:

@@ -205,7 +205,12 @@ class Hub(Handle):
         if producer is None:
             made = await self._run(self.sync._create, *fields, None, numbers)
             return Stream(self, made)
-        return await self._create_producing(producer, fields, numbers)
+        make = functools.partial(self._create_producing, producer, fields, numbers)
+        if not self._core.waits:
+            return await make()
+        # Who asks may be cancelled, but not what a thread is making meanwhile: it
+        # would be a stream that nobody writes.
+        return await _loop.here().start(make, f"libsse {id}").wait()
 
     async def _create_producing(
         self,
