@@ -11,6 +11,7 @@ What it holds otherwise there:
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -113,6 +114,20 @@ class TestDiverged(DivergedInMemory):
             new = api.append(stream, "new")
             assert_gap(reader.event(), 2, 2, "trimmed")
             assert reader.event().id == new
+
+
+class TestNextLife:
+    def test_an_id_is_free_for_who_has_ended_its_stream(self, api: Api) -> None:
+        """At once, however much there is to do."""
+
+        def live(stream: str) -> None:
+            for _ in range(20):
+                api.new_stream(streamId=stream)
+                api.append(stream, "x")
+                api.complete(stream)
+
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(live, [fresh_id() for _ in range(60)]))
 
 
 class TestAnswers:

@@ -135,6 +135,18 @@ class TestReading:
         ]
         assert pair.a.recover(stream).body == pair.b.recover(stream).body
 
+    def test_the_next_life_begins_on_the_other(self, pair: Pair) -> None:
+        """Though the message of the end is on its way to there."""
+        stream, here, there = fresh_id(), pair.a, pair.b
+        for _ in range(100):
+            here.new_stream(streamId=stream)
+            with there.subscribe(stream) as reader:
+                reader.retry()
+                here.complete(stream)
+            here, there = there, here
+        here.new_stream(streamId=stream)
+        assert there.create(streamId=stream).status == 409
+
     def test_two_on_each_node(self, pair: Pair) -> None:
         stream = pair.a.new_stream()
         readers = [api.subscribe(stream) for api in (pair.a, pair.a, pair.b, pair.b)]

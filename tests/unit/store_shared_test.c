@@ -88,6 +88,35 @@ static void ends_everywhere(void **state)
     reader_close(&there);
 }
 
+/* The message that tells of the end comes over another connection, and may be on
+ * its way to either hub. */
+static void makes_room_for_the_next_at_once(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 200; n++) {
+        sse_hub    *next = n % 2 ? a : b;
+        sse_stream *made;
+        reader      there;
+
+        reader_open(&there, next, "s", "");
+        OK(store_end(n % 2 ? t : s, SSE_STATE_COMPLETED, "{}"));
+        made = store_stream(next, "s", NULL, SSE_STREAM_SHARED);
+        reader_close(&there);
+        sse_stream_free(s);
+        sse_stream_free(t);
+        s = t = NULL;
+        OK(sse_stream_open(a, "s", 1, &s));
+        OK(sse_stream_open(b, "s", 1, &t));
+        sse_stream_free(made);
+    }
+    assert_int_equal(
+        sse_stream_new(b, "s", 1, NULL,
+                       &(sse_stream_options){.size = sizeof(sse_stream_options),
+                                             .flags = SSE_STREAM_SHARED},
+                       &(sse_stream *){NULL}),
+        SSE_ERR_EXISTS);
+}
+
 static sse_stream_info info_of(sse_stream *stream)
 {
     const sse_stream_info *info;
@@ -343,6 +372,8 @@ int main(void)
                                         stop),
         cmocka_unit_test_setup_teardown(batches_what_waits, start, stop),
         cmocka_unit_test_setup_teardown(stays_removed, start, stop),
+        cmocka_unit_test_setup_teardown(makes_room_for_the_next_at_once, start,
+                                        stop),
         cmocka_unit_test_prestate_setup_teardown(waits_for_redis, start, stop,
                                                  impatient),
         cmocka_unit_test_prestate_setup_teardown(ends_what_waits, start, stop,

@@ -188,6 +188,22 @@ static int register_it(sse_request *r, sse__stream *stream)
     return rc;
 }
 
+/* An active stream has that id, as far as is known here. */
+static int look_whether_it_has_ended(sse_request *r, const creation *c)
+{
+    sse_hub     *hub = r->conn->server->hub;
+    sse__stream *old = sse__hub_find(&hub->core, c->id.text, c->id.len);
+    sse__op     *op;
+    int          rc;
+
+    if (r->fetched || (old && !sse__request_may(r, old)))
+        return SSE_ERR_EXISTS;
+    rc = sse__op_new_look(hub, old, &op);
+    if (rc == SSE_OK)
+        sse__ask_and_go_on(r, op, sse__api_create);
+    return rc;
+}
+
 static int create_locked(sse_request *r, creation *c)
 {
     sse_server  *s = r->conn->server;
@@ -200,6 +216,8 @@ static int create_locked(sse_request *r, creation *c)
         (rc = create(r, c, &stream)) == SSE_OK)
         rc = s->hub->store ? register_it(r, stream)
                            : add_created(r, &s->scratch, stream);
+    else if (rc == SSE_ERR_EXISTS)
+        rc = look_whether_it_has_ended(r, c);
     sse__hub_leave(s->hub);
     return rc;
 }

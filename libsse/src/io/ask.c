@@ -119,6 +119,13 @@ static void fetched(sse_request *r, sse__op *op)
         r->again(r); /* which says by itself that there is none */
 }
 
+void sse__ask_and_go_on(sse_request *r, sse__op *op,
+                        void (*again)(sse_request *r))
+{
+    r->again = again;
+    sse__ask(r, op, fetched);
+}
+
 /* With the lock. An op when the store must be asked. */
 static int fetch_op(sse_request *r, const sse__cursor *cursor, bool look,
                     sse__op **out)
@@ -151,10 +158,8 @@ bool sse__ask_for_stream(sse_request *r, const char *cursor, size_t cursor_len,
     if (!look && sse__cursor_parse(&at, cursor, cursor_len) < 0)
         look = true; /* whether there is such a stream is said first */
     if ((rc = sse__hub_enter(hub)) == SSE_OK) {
-        if ((rc = fetch_op(r, &at, look, &op)) == SSE_OK && op) {
-            r->again = again;
-            sse__ask(r, op, fetched);
-        }
+        if ((rc = fetch_op(r, &at, look, &op)) == SSE_OK && op)
+            sse__ask_and_go_on(r, op, again);
         sse__hub_leave(hub);
     }
     if (rc < 0)

@@ -52,6 +52,11 @@ void sse__ask(sse_request *r, struct sse__op *op,
 void sse__ask_answers(sse_server *s);  /* calls them */
 void sse__ask_give_up(sse_request *r); /* its answer does not come */
 
+/* The same for a fetch, behind which the request is answered anew by `again`, with
+ * its `fetched` set. */
+void sse__ask_and_go_on(sse_request *r, struct sse__op *op,
+                        void (*again)(sse_request *r));
+
 /* Sees to it that the stream of the path is here, if there is one, for a reader
  * at this cursor; with `look`, that what it is can be seen. True: the request
  * waits for the store, and `again` follows; or it has been answered. */

@@ -171,6 +171,27 @@ int sse__store_fetch(sse_hub *hub, const char *id, size_t id_len,
     return ask_and_free(hub, op);
 }
 
+int sse__op_new_look(sse_hub *hub, const sse__stream *s, sse__op **out)
+{
+    *out = NULL;
+    if (!hub->store || !s || !sse__stream_is_mirror(s) ||
+        s->state != SSE_STATE_ACTIVE)
+        return SSE_ERR_EXISTS;
+    *out = new_op(hub, SSE__OP_FETCH, s->id, s->node.key_len);
+    if (!*out)
+        return SSE_ERR_NOMEM;
+    (*out)->look = (*out)->fresh = true;
+    return SSE_OK;
+}
+
+int sse__store_look(sse_hub *hub, const sse__stream *s)
+{
+    sse__op *op;
+    int      rc = sse__op_new_look(hub, s, &op);
+
+    return rc < 0 ? rc : ask_and_free(hub, op);
+}
+
 /* What was fetched may be another run of the stream than the handle's. */
 int sse__store_reach(sse_stream *s, const char *cursor, size_t cursor_len)
 {

@@ -93,6 +93,23 @@ static sse__door *door_of(sse_queue *q)
     return (sse__door *)(void *)q; /* its first member */
 }
 
+/* Where one of that id has ended, it makes room: elsewhere, perhaps, a moment
+ * ago. */
+static int create(sse_hub *hub, const char *id, size_t id_len,
+                  sse_queue *producer, const sse_stream_options *opts,
+                  sse__stream **out)
+{
+    sse__port *port = producer ? &door_of(producer)->port : NULL;
+    int        rc = sse__stream_create(&hub->core, id, id_len, port, opts, out);
+
+    if (rc == SSE_ERR_EXISTS) {
+        rc = sse__store_look(hub, sse__hub_find(&hub->core, id, id_len));
+        if (rc == SSE_OK || rc == SSE_ERR_NOT_FOUND)
+            rc = sse__stream_create(&hub->core, id, id_len, port, opts, out);
+    }
+    return rc;
+}
+
 /* A new stream gets its place in the store and its handle, or goes again. */
 static int finish_new(sse_hub *hub, sse__stream *core, sse_stream **out)
 {
@@ -133,9 +150,7 @@ int sse_stream_new(sse_hub *hub, const char *id, size_t id_len,
     if ((rc = sse__hub_enter(hub)) < 0)
         return rc;
     if ((rc = sse__hub_start(hub)) == SSE_OK)
-        rc = sse__stream_create(&hub->core, id, id_len,
-                                producer ? &door_of(producer)->port : NULL,
-                                opts, &core);
+        rc = create(hub, id, id_len, producer, opts, &core);
     if (rc == SSE_OK)
         rc = finish_new(hub, core, out);
     sse__hub_leave(hub);

@@ -212,7 +212,7 @@ static int add(sse__tail *t, sse__op *op)
 /* Whether there is nothing to ask. */
 static bool is_here(const sse__stream *s, const sse__op *op)
 {
-    return s && (op->look || sse__store_covers(s, &op->cursor));
+    return s && !op->fresh && (op->look || sse__store_covers(s, &op->cursor));
 }
 
 void sse__tail_fetch(sse__redis *r, sse__op *op)
@@ -237,6 +237,8 @@ void sse__tail_fetch(sse__redis *r, sse__op *op)
         if (s)
             sse__tail_attach(t, s);
     }
+    if (op->fresh)
+        sse__tail_look_again(t);
     if (!r->commands_up || !r->pushes_up)
         sse__fetch_answer_away(t);
     sse__tail_go_on(t);

@@ -170,8 +170,8 @@ bool sse__tail_stands_at(const sse__tail *t, uint64_t seq, uint32_t tag,
     const sse__stream *s = t->stream;
     uint32_t           ours;
 
-    if (t->phase != SSE__TAIL_LIVE || !s || s->gone ||
-        s->state != SSE_STATE_ACTIVE || s->log.next_seq != seq + 1)
+    if (!s || s->gone || s->state != SSE_STATE_ACTIVE ||
+        s->log.next_seq != seq + 1)
         return false;
     if (!known)
         return seq == 0;

@@ -335,7 +335,7 @@ static bool is_over(const sse__tail *t)
 }
 
 /* It stays live meanwhile. */
-static void look_again(sse__tail *t)
+void sse__tail_look_again(sse__tail *t)
 {
     t->again = t->caught = false;
     t->turn++;
@@ -348,7 +348,7 @@ void sse__tail_go_on(sse__tail *t)
     if (t->stream && t->caught)
         sse__fetch_answer(t);
     if (t->again && t->caught && t->old_seq == 0)
-        look_again(t); /* not before a fetch has what is older */
+        sse__tail_look_again(t); /* not before a fetch has what is older */
     if (is_over(t)) {
         sse__tail_detach(t);
         if (t->phase != SSE__TAIL_LEAVING)
@@ -400,7 +400,7 @@ static void check(sse__tail *t)
     if (!poll && now_ms < t->check_ms)
         return;
     t->check_ms = now_ms + 2 * CHECK_MS;
-    look_again(t);
+    sse__tail_look_again(t);
 }
 
 static void fire(sse__timer *timer)

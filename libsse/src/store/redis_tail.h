@@ -117,6 +117,9 @@ void sse__tail_detach(sse__tail *t);
 /* Does what comes next; the tail may be gone after this. */
 void sse__tail_go_on(sse__tail *t);
 
+/* What it knows may be old: it reads, and stays live meanwhile. */
+void sse__tail_look_again(sse__tail *t);
+
 /* It has lost its place: it reads, and keeps messages meanwhile. */
 void sse__tail_rejoin(sse__tail *t);
 
@@ -132,8 +135,8 @@ int sse__tail_read(sse__tail *t);
 
 void sse__tail_message(sse__tail *t, const char *text, size_t len);
 
-/* Whether it takes messages, and its log ends with event `seq` of this tag;
- * without a tag, whether both have no event yet. */
+/* Whether its mirror's log ends with event `seq` of this tag; without a tag,
+ * whether both have no event yet. */
 bool sse__tail_stands_at(const sse__tail *t, uint64_t seq, uint32_t tag,
                          bool known);
 

@@ -27,7 +27,8 @@ typedef enum sse__op_kind {
 
     /* Brings the stream `id` here, so that a reader can be placed at `cursor`:
      * its mirror is caught up and reaches back as far as that takes. With
-     * `look`, what the stream is will do. SSE_OK or SSE_ERR_NOT_FOUND. */
+     * `look`, what the stream is will do; and what was heard of it last, unless
+     * it must be `fresh`. SSE_OK or SSE_ERR_NOT_FOUND. */
     SSE__OP_FETCH  = 2,
 
     /* Appends `rows` to stream `id`, which is no owner here, and with `state`
@@ -68,6 +69,7 @@ typedef struct sse__op {
     bool          finished; /* it has been done                             */
     bool          abandoned; /* nobody waits: the engine frees it instead   */
     bool          look;     /* a fetch: only what the stream is, not events */
+    bool          fresh;    /* a fetch: as the store has it now             */
     uint32_t      state;
     char         *id;
     uint32_t      id_len;
@@ -159,6 +161,12 @@ int64_t sse__store_answer_by(const sse_hub *hub);
  * registry. The second one asks, and waits. */
 int sse__op_new_create(sse_hub *hub, sse__stream *s, sse__op **out);
 int sse__store_create(sse_hub *hub, sse__stream *s);
+
+/* A mirror that is active here may have ended a moment ago, with the message on
+ * its way: makes the operation that looks how `s` is now. SSE_ERR_EXISTS for one
+ * that needs no look. The second one asks, and waits. */
+int sse__op_new_look(sse_hub *hub, const sse__stream *s, sse__op **out);
+int sse__store_look(sse_hub *hub, const sse__stream *s);
 
 /* Brings stream `id` here for a reader at `cursor`; waits. */
 int sse__store_fetch(sse_hub *hub, const char *id, size_t id_len,
