@@ -104,6 +104,9 @@ class TestSending:
             (lambda s: s.send_many(["x", "\ud800"]), libsse.NotUTF8),
             (lambda s: s.send("x" * (2 << 20)), libsse.TooLarge),
             (lambda s: s.send_many(["x", object()]), TypeError),
+            (lambda s: s.send_many([]), libsse.InvalidArgument),
+            (lambda s: s.send_many("abc"), libsse.InvalidArgument),
+            (lambda s: s.send_many({"a": 1}), libsse.InvalidArgument),
             (
                 lambda s: s.send_many([Event("x", "a"), Event("y", "b")]),
                 libsse.InvalidArgument,

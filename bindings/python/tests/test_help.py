@@ -15,7 +15,7 @@ import libsse
 from libsse import Client, Hub, Parser, sync
 from libsse._options import HubOptions, StreamOptions
 
-MODULES = ["", ".asgi", ".fastapi", ".wsgi", ".django", ".mcp", ".prometheus"]
+MODULES = ["", ".sync", ".asgi", ".fastapi", ".wsgi", ".django", ".mcp", ".prometheus"]
 
 
 def undocumented(module: Any) -> Iterator[str]:
@@ -55,6 +55,7 @@ def test_a_repr_says_which_and_tells_no_secret() -> None:
     assert repr(client) == "<Client https://host/s>"
     with sync.Hub() as threads:
         assert repr(threads.create("s")) == "<Stream s>"
+    assert repr(threads) == "<Hub memory:, closed>"
     assert repr(Hub().subscribe("s")) == "<Subscription of s>"
 
 

@@ -26,7 +26,7 @@ from typing import (
 from . import _loop, sync
 from ._api import Api
 from ._door import SENDS, Doors
-from ._events import Event, check_id, check_text, without_secrets
+from ._events import Event, check_id, check_text
 from ._guardian import Guardian
 from ._handles import Handle
 from ._hub_core import HubCore, Members
@@ -157,8 +157,7 @@ class Hub(Handle):
         self._core.on_close.append(self._end_all)
 
     def __repr__(self) -> str:
-        closed = ", closed" if self._core.closed else ""
-        return f"<Hub {without_secrets(self._core.url)}{closed}>"
+        return f"<Hub {self._core.label}>"
 
     def _after_fork(self) -> None:
         self._producers = set()

@@ -11,7 +11,7 @@ import weakref
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from . import _core
-from ._events import check_text
+from ._events import check_text, without_secrets
 from ._options import BLOCK, split
 from .errors import HubClosed, InvalidArgument, StoreUnavailable, TimedOut
 
@@ -73,6 +73,11 @@ class HubCore:
     def handle(self) -> _core.Hub:
         handle = self._handle
         return self._open() if handle is None or self.closed else handle
+
+    @property
+    def label(self) -> str:
+        """What it is, for a repr."""
+        return without_secrets(self.url) + (", closed" if self.closed else "")
 
     @property
     def is_open(self) -> bool:

@@ -19,6 +19,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Mapping,
     Optional,
     Tuple,
     TypeVar,
@@ -89,7 +90,11 @@ class Stream(Handle):
         """Appends events of one type in one step, all or none; gives the last
         one's id. The type may be that of Events, if they all have it."""
         check_text("type", type)
+        if isinstance(items, (str, bytes, bytearray, Mapping)):
+            raise InvalidArgument("items must be several; one is sent by send()")
         items = list(items)
+        if not items:
+            raise InvalidArgument("items must hold one event at least")
         types = {item.type for item in items if item.__class__ is Event}
         if len(types) > 1 and not type:
             raise InvalidArgument("the events must all have one type")
@@ -109,6 +114,7 @@ class Stream(Handle):
         return self._end(COMPLETED, data, type)
 
     def fail(self, data: Any = None, type: str = "") -> str:
+        """Ends the stream with an event, `failed` unless named; gives its id."""
         return self._end(FAILED, data, type)
 
     def cancel(self, data: Any = None, type: str = "") -> str:
@@ -128,6 +134,7 @@ class Stream(Handle):
             raise bad_type() from None
 
     def info(self) -> StreamInfo:
+        """The stream as it is now."""
         return StreamInfo(_core.sse_stream_get_info(self._handle))
 
     @property
@@ -178,6 +185,7 @@ class Subscription(Handle, Generic[T]):
 
     @property
     def reason(self) -> Optional[str]:
+        """Why it ended: ended, lagged, removed or closed; None while it goes on."""
         if not self._ends:
             return None
         first = self._ends[0]
@@ -243,7 +251,8 @@ class Subscription(Handle, Generic[T]):
 
 class Hub(Handle):
     """Streams, their logs and their readers. One for each process, as a rule.
-    `expose_errors`: what a producer raises is told to readers."""
+    `expose_errors`: what a producer raises is told to readers. The options are those
+    of `libsse.Hub`."""
 
     def __init__(
         self,
@@ -260,6 +269,9 @@ class Hub(Handle):
         hub = cls.__new__(cls)
         hub.core = core
         return hub
+
+    def __repr__(self) -> str:
+        return f"<Hub {self.core.label}>"
 
     def __enter__(self) -> Hub:
         return self
@@ -352,6 +364,7 @@ class Hub(Handle):
             infos.append(StreamInfo(info))
 
     def info(self, id: str) -> StreamInfo:
+        """A stream as it is now. StreamNotFound, if there is none."""
         return self.open(id).info()
 
     # ---- Reading ----
