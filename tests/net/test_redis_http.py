@@ -169,8 +169,8 @@ class TestList(ListInMemory):
         user = fresh_id()
         streams = []
         for _ in range(8):
-            before = time.time_ns() // 1_000_000
             streams.append(api.new_stream(userId=user))
-            wait_until(lambda: time.time_ns() // 1_000_000 > before + 1)
+            made_ms = time.time_ns() // 1_000_000  # or before
+            wait_until(lambda: time.time_ns() // 1_000_000 > made_ms)
         listed = api.streams_of(user).json()["streams"]
         assert [entry["streamId"] for entry in listed] == streams[::-1]
