@@ -51,10 +51,10 @@ run_preset() { # preset, configure command
     "${no_aslr[@]}" ctest --preset "$1" --output-junit "$REPORT"
 }
 
-# Mostly, these tests wait: two at a time.
+# Mostly, these tests wait: three at a time.
 run_pytest() { # build directory, pytest arguments
     SSE_BUILD_DIR=$1 build/venv/bin/python -m pytest tests/net -q \
-        -n 2 --dist loadfile -p no:cacheprovider --junitxml="$REPORT" "${@:2}"
+        -n 3 --dist loadfile -p no:cacheprovider --junitxml="$REPORT" "${@:2}"
 }
 
 # gcc's ThreadSanitizer cannot live with much address randomisation.
