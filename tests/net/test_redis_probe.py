@@ -1,72 +1,33 @@
 """A network that lets everything through but messages."""
 
-import socket
-import threading
-from collections.abc import Iterator
-from itertools import count
-
 import pytest
 
 from nodes import Nodes, wait_for_health, wait_until
 from redis_fixtures import redis_server  # noqa: F401
+from redis_proxy import proxied
 from redis_server import RedisServer
 from suite.api import Api
 
 pytestmark = pytest.mark.asan
 
+URL = "redis://127.0.0.1:%d?timeout_ms=300"
+
 
 class Muffler:
-    """A proxy. From `muffle` on, the connections that are open bring no message,
-    nor that they are subscribed; and so do the first `muffled` from the start."""
+    """Connections below `muffled` bring no message, nor that they are subscribed."""
 
-    def __init__(self, port: int, muffled: int = 0) -> None:
-        self.to = port
+    def __init__(self, muffled: int = 0) -> None:
         self.muffled = muffled
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
-        self.generation = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.newest = -1
+
+    def passes(self, number: int, data: bytes) -> bool:
+        self.newest = max(self.newest, number)
+        words = (b"\r\nmessage\r\n", b"\r\nsubscribe\r\n")
+        return number >= self.muffled or not any(word in data for word in words)
 
     def muffle(self) -> None:
-        self.generation += 1
-
-    def close(self) -> None:
-        self.listener.close()
-
-    def _accept(self) -> None:
-        for number in count():
-            try:
-                near, _ = self.listener.accept()
-                far = socket.create_connection(("127.0.0.1", self.to))
-            except OSError:
-                return
-            born = self.generation - (number < self.muffled)
-            for pair in ((near, far, None), (far, near, born)):
-                threading.Thread(target=self._pump, args=pair, daemon=True).start()
-
-    def _pump(
-        self, source: socket.socket, sink: socket.socket, born: int | None
-    ) -> None:
-        words = (b"\r\nmessage\r\n", b"\r\nsubscribe\r\n")
-        try:
-            while data := source.recv(65536):
-                muffled = born is not None and self.generation > born
-                if not (muffled and any(word in data for word in words)):
-                    sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-
-@pytest.fixture
-def muffler(redis_server: RedisServer) -> Iterator[Muffler]:  # noqa: F811
-    muffler = Muffler(redis_server.port)
-    yield muffler
-    muffler.close()
+        """Those that are open."""
+        self.muffled = self.newest + 1
 
 
 def metric(api: Api, name: str) -> float:
@@ -78,11 +39,14 @@ def metric(api: Api, name: str) -> float:
 def test_a_link_without_messages_is_opened_anew(
     command: list[str],
     redis_server: RedisServer,  # noqa: F811
-    muffler: Muffler,
 ) -> None:
     """Within the time of two probes: 600 ms each, here."""
-    muffled = f"redis://127.0.0.1:{muffler.port}?timeout_ms=300"
-    with Nodes(command, redis_server.url) as near, Nodes(command, muffled) as far:
+    muffler = Muffler()
+    with (
+        proxied(redis_server.port, back=muffler.passes) as port,
+        Nodes(command, redis_server.url) as near,
+        Nodes(command, URL % port) as far,
+    ):
         writer, there = near.start(), far.start()
         stream = writer.new_stream()
         ids = [writer.append(stream, "before")]
@@ -102,9 +66,11 @@ def test_a_link_that_is_never_heard_is_opened_anew(
     redis_server: RedisServer,  # noqa: F811
 ) -> None:
     """A reader would wait for it until the store's time is over, each time."""
-    muffler = Muffler(redis_server.port, muffled=2)
-    muffled = f"redis://127.0.0.1:{muffler.port}?timeout_ms=300"
-    with Nodes(command, redis_server.url) as near, Nodes(command, muffled) as far:
+    with (
+        proxied(redis_server.port, back=Muffler(2).passes) as port,
+        Nodes(command, redis_server.url) as near,
+        Nodes(command, URL % port) as far,
+    ):
         writer, there = near.start(), far.start()
         stream = writer.new_stream()
         ids = [writer.append(stream, "before")]
@@ -113,4 +79,3 @@ def test_a_link_that_is_never_heard_is_opened_anew(
             ids += [writer.append(stream, "after"), writer.complete(stream)]
             assert [e.id for e in reader.rest()] == ids[1:]
         wait_for_health(there, 200)
-    muffler.close()
