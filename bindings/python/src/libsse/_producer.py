@@ -60,6 +60,13 @@ def failures(error: BaseException, is_told: bool) -> Iterator[Optional[Dict[str,
     yield None
 
 
+def check_producer(produce: object) -> None:
+    if not callable(produce):
+        raise TypeError(
+            "a producer is a function: it is called once, and only if the stream is new"
+        )
+
+
 async def close_items(items: Any) -> None:
     """Of what a client of a language model gives, `close` ends the answer; without,
     the model goes on until somebody collects the garbage."""
@@ -72,11 +79,7 @@ async def close_items(items: Any) -> None:
 
 class Producer:
     def __init__(self, hub: Hub, door: Door, produce: Callable[..., Any]) -> None:
-        if not callable(produce):
-            raise TypeError(
-                "a producer is a function: it is called once, and only if the "
-                "stream is new"
-            )
+        check_producer(produce)
         self.task: Optional[Task[None]] = None
         self.key: int = hub._core.new_key()
         self._hub = hub

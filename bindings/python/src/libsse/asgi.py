@@ -50,6 +50,7 @@ from ._event_source import (
     ServerSentEvent,
 )
 from ._events import Event, check_id
+from ._producer import check_producer
 from ._subscription import Subscription
 from .errors import Forbidden, SSEError, StreamEnded, StreamNotFound
 
@@ -198,11 +199,8 @@ class StreamResponse(BaseResponse):
         self._producer = producer
         self._user = user_id
         self._fields = fields
-        if producer is not None and not callable(producer):
-            raise TypeError(
-                "a producer is a function: it is called once, and only if the "
-                "stream is new"
-            )
+        if producer is not None:
+            check_producer(producer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(self._scope or scope)

@@ -44,7 +44,7 @@ from ._api import (
 )
 from ._events import Event, check_id
 from ._options import of_stream
-from ._producer import GONE, failures, wants_stream
+from ._producer import GONE, check_producer, failures, wants_stream
 from .errors import (
     Forbidden,
     NotUTF8,
@@ -292,10 +292,8 @@ def respond(
     Django there is libsse.django."""
     check_id(stream_id)
     of_stream(cast(Dict[str, Any], options))
-    if producer is not None and not callable(producer):
-        raise TypeError(
-            "a producer is a function: it is called once, and only if the stream is new"
-        )
+    if producer is not None:
+        check_producer(producer)
 
     def ensure(ends: Ends) -> None:
         try:
