@@ -196,7 +196,7 @@ static int look_whether_it_has_ended(sse_request *r, const creation *c)
     sse__op     *op;
     int          rc;
 
-    if (r->fetched || (old && !sse__request_may(r, old)))
+    if (r->fetched)
         return SSE_ERR_EXISTS;
     rc = sse__op_new_look(hub, old, &op);
     if (rc == SSE_OK)

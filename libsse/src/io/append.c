@@ -445,17 +445,14 @@ void sse__append_again(sse__conn *c)
     append(c->request, c->request->parked_state);
 }
 
-/* Those that must wait on stand behind the last one then. What comes behind an
+/* Each once: those that must wait on stand at the end then. What comes behind an
  * append may close the server, and all of them. */
 void sse__append_retry(sse_server *s)
 {
-    const sse__link *last = s->parked.prev;
-    bool             over = false;
+    size_t left = 0;
 
-    while (!over && !sse__list_empty(&s->parked)) {
-        sse__link *l = s->parked.next;
-
-        over = l == last;
-        sse__append_again(SSE__OWNER(l, sse__conn, link));
-    }
+    for (const sse__link *l = s->parked.next; l != &s->parked; l = l->next)
+        left++;
+    for (; left > 0 && !sse__list_empty(&s->parked); left--)
+        sse__append_again(SSE__OWNER(s->parked.next, sse__conn, link));
 }
