@@ -161,8 +161,10 @@ def test_a_retry_alone_brings_it_back(driver: Driver, script: ScriptServer) -> N
 def test_the_order_of_news(driver: Driver, script: ScriptServer) -> None:
     client = strict(driver, script.url())
     exchange = script.next()
-    exchange.stream(b"retry: 2\ndata: ok\n\n")
+    exchange.stream(b"retry: 3600000\ndata: ok\n\n")
     exchange.close()
+    client.wait("state", state="waiting")  # a later one would take its place
+    client.do("restart")
     script.next().stream(b"data: data\n\n")
     client.wait("event", data="data")
     kinds = [n["kind"] for n in client.news if n["kind"] not in ("state", "retry")]

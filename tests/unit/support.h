@@ -51,4 +51,7 @@ bool readable(int fd, int timeout_ms);
 /* The number of threads of this process. */
 int thread_count(void);
 
+/* Whether it becomes `count`: for a moment, one that was joined still counts. */
+bool thread_count_becomes(int count);
+
 #endif
