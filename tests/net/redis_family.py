@@ -5,6 +5,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import redis
+
 from fault_proxy import FaultProxy
 from nodes import wait_until
 from redis_server import RedisServer
@@ -49,12 +51,19 @@ class Family:
         wait_until(self.is_promoted, "there is no new master")
 
     def is_promoted(self) -> bool:
-        with self.master.client() as client:
-            return client.role()[0] == "master"
+        return role_of(self.master) == "master"
 
     def follows(self) -> bool:
-        with self.replica.client() as client:
-            return client.role()[0] == "slave" and self.in_step()
+        return role_of(self.replica) == "slave" and self.in_step()
+
+
+def role_of(server: RedisServer) -> str:
+    """Or "": a Sentinel that changes it cuts every connection."""
+    try:
+        with server.client() as client:
+            return str(client.role()[0])
+    except redis.ConnectionError:
+        return ""
 
 
 class Switch(FaultProxy):
