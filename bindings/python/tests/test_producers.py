@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
 import logging
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -229,6 +232,40 @@ class TestStop:
 
         run(test)
 
+    def test_one_that_keeps_it_to_itself(self) -> None:
+        """Who asked for the stop, and who reads, do not see an answer that was cut
+        for a whole one."""
+
+        async def quiet() -> AsyncIterator[str]:
+            try:
+                yield "a"
+                await anyio.sleep(WAIT_S)
+            except anyio.get_cancelled_exc_class():
+                return
+
+        async def says_more(stream: Stream) -> None:
+            try:
+                await stream.send("a")
+                await anyio.sleep(WAIT_S)
+            except anyio.get_cancelled_exc_class():
+                await stream.complete({"tokens": 1})
+
+        async def test(hub: Hub) -> None:
+            for producer in (quiet, says_more):
+                await hub.create(producer.__name__, producer=producer)
+                async with hub.subscribe(producer.__name__) as reader:
+                    await reader.__anext__()
+                    await hub.stop(producer.__name__)
+                    (last,) = [event async for event in reader]
+                    ends.append((last.type, last.data))
+
+        ends: list[tuple[str, str]] = []
+        run(test)
+        assert ends == [
+            ("cancelled", '{"reason":"stop"}'),
+            ("completed", '{"tokens":1}'),
+        ]
+
     def test_a_generator_in_its_thread(self) -> None:
         ended = threading.Event()
 
@@ -422,6 +459,31 @@ class TestFailure:
         (record,) = caplog.records
         assert record.exc_info and kind.__name__ in str(record.exc_info[1])
 
+    @pytest.mark.parametrize("kind", ["alone", "in a group"])
+    def test_what_is_no_exception(
+        self, kind: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As the panic of an extension in Rust is none."""
+
+        class Panic(BaseException):
+            pass
+
+        async def producer() -> AsyncIterator[str]:
+            yield "a"
+            async with contextlib.AsyncExitStack() as stack:
+                if kind == "in a group":
+                    await stack.enter_async_context(anyio.create_task_group())
+                raise Panic("the secret")
+
+        async def test(hub: Hub) -> None:
+            await hub.create("s", producer=producer)
+            *_, last = await texts(hub, "s")
+            assert last[0] == "failed"
+
+        run(test)
+        (record,) = caplog.records
+        assert record.exc_info and isinstance(record.exc_info[1], BaseException)
+
     def test_data_that_cannot_be_sent(self) -> None:
         async def producer() -> AsyncIterator[Any]:
             yield "a"
@@ -445,6 +507,23 @@ class TestFailure:
             assert last[0] == "failed"
 
         run(test)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="nothing tells it before")
+def test_a_cancellation_of_its_own() -> None:
+    """Of what it waited for, with nobody stopping the producer."""
+
+    async def main() -> None:
+        async def producer() -> AsyncIterator[str]:
+            yield "a"
+            raise asyncio.CancelledError
+
+        async with Hub() as hub:
+            await hub.create("s", producer=producer)
+            *_, last = await texts(hub, "s")
+            assert last[0] == "failed"
+
+    asyncio.run(asyncio.wait_for(main(), WAIT_S))
 
 
 class TestOnce:

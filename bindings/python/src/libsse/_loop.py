@@ -102,6 +102,10 @@ class Loop(ABC):
         """Whether that was raised because a task was cancelled."""
 
     @abstractmethod
+    def is_cancelled(self) -> bool:
+        """Whether it was this task, as far as is known."""
+
+    @abstractmethod
     def coroutines(self) -> Iterable[CoroutineType[Any, Any, Any]]:
         """Of all the tasks that there are."""
 
@@ -205,6 +209,10 @@ class AsyncioLoop(Loop):
 
     def is_cancel(self, error: BaseException) -> bool:
         return isinstance(error, asyncio.CancelledError)
+
+    def is_cancelled(self) -> bool:
+        count = getattr(asyncio.current_task(), "cancelling", None)  # Python 3.11
+        return count is None or count() > 0
 
     def coroutines(self) -> Iterable[Any]:
         return [task.get_coro() for task in asyncio.all_tasks()]

@@ -33,6 +33,9 @@ log = logging.getLogger("libsse")
 # What a producer's send gets when the stream has been ended by somebody else.
 GONE = (StreamEnded, StreamNotFound, HubClosed)
 
+# What ends more than the producer: its program, or, unfinished, its event loop.
+ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
 
 def wants_stream(produce: Callable[..., Any]) -> bool:
     """Whether it is to be called with the stream, or with nothing."""
@@ -124,27 +127,32 @@ class Producer:
         try:
             if self._stop_reason is None:
                 await self._work(stream)
-                with contextlib.suppress(*GONE):  # most have not ended by themselves
+            with contextlib.suppress(*GONE):  # most have not ended by themselves
+                if self._stop_reason is None:
                     await stream.complete()
-            else:
-                self._cancelled(stream)
+                else:  # also where it has caught the stop and said no more
+                    self._cancelled(stream)
         except GONE:
             log.debug("the stream %s has ended before its producer", stream.id)
         except BaseException as error:
-            if self.loop.is_cancel(error):
+            if self.loop.is_cancel(error) and self._is_cancelled():
                 self._cancelled(stream)
-            elif isinstance(error, Exception):
-                await self._fail(stream, error)
-            else:
+            elif isinstance(error, ENDS):
                 raise
+            else:  # such as the panic of an extension, which is no Exception
+                await self._fail(stream, error)
         finally:
             self.drop()
+
+    def _is_cancelled(self) -> bool:
+        """Or something within it was, and it has let that through: a failure."""
+        return self._stop_reason is not None or self.loop.is_cancelled()
 
     def _cancelled(self, stream: Stream) -> None:
         with contextlib.suppress(SSEError):
             stream.sync.cancel({"reason": self._stop_reason or "shutdown"})
 
-    async def _fail(self, stream: Stream, error: Exception) -> None:
+    async def _fail(self, stream: Stream, error: BaseException) -> None:
         log.error("the producer of the stream %s failed", stream.id, exc_info=error)
         with contextlib.suppress(SSEError):
             for told in failures(error, self._hub.expose_errors):

@@ -152,6 +152,9 @@ class TrioLoop(Loop):
             return all(map(self.is_cancel, inner))
         return isinstance(error, trio.Cancelled)
 
+    def is_cancelled(self) -> bool:
+        return True  # nothing else raises it
+
     def coroutines(self) -> Iterable[CoroutineType[Any, Any, Any]]:
         root = trio.lowlevel.current_root_task()
         tasks = [root] if root is not None else []
