@@ -19,7 +19,7 @@ from suite.checks import assert_error
 from suite.sse_reader import Event, Parser
 from suite.wire import Connection, fetch
 
-from libsse import Hub, Unauthorized
+from libsse import Hub, Unauthorized, wsgi
 
 Make = Callable[[Hub], Any]
 
@@ -237,6 +237,59 @@ def test_authorize_below_a_prefix() -> None:
         ("/v1/api/stream", "create", ""),
         ("/v1/api/stream/s/fail", "append", "s"),
     ]
+
+
+class TestTheWordOfTheHook:
+    """What it may not give is no yes: all streams of all users would be open."""
+
+    @staticmethod
+    def hub() -> Hub:
+        hub = Hub()
+        hub.sync.create("s", user_id="u1")
+        hub.sync.create("open")
+        return hub
+
+    @pytest.mark.parametrize("word", [5, b"u2", {"user": "u2"}, object()])
+    @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+    def test_none_that_it_may_give(self, kind: str, word: Any) -> None:
+        hub = self.hub()
+        assert self.status(kind, hub, lambda *_: word, "/api/stream/s/stop") == 500
+        assert not hub.sync.info("s").stop_requested
+
+    def test_one_that_nobody_awaits(self) -> None:
+        async def authorize(*_: Any) -> bool:
+            return False
+
+        assert self.status("wsgi", self.hub(), authorize, "/api/stream/s/stop") == 500
+
+    @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+    @pytest.mark.parametrize("path", ["/api/stream", "/api/stream/open/stop"])
+    def test_a_user_without_a_name(self, kind: str, path: str) -> None:
+        """Streams without an owner have that one, and a list for it is of all."""
+        assert self.status(kind, self.hub(), lambda *_: "", path) == 403
+
+    @staticmethod
+    def status(kind: str, hub: Hub, authorize: Any, path: str) -> int:
+        method = "POST" if path.endswith("/stop") else "GET"
+        app: Any
+        if kind == "asgi":
+            app = FastAPI()
+            app.include_router(router(hub, authorize=authorize))
+            with serving(app) as url:
+                return fetch(url, method, path).status
+        app = wsgi.Application(hub.sync, authorize=authorize)
+        environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "SCRIPT_NAME": ""}
+        said: list[str] = []
+        try:
+            list(app(environ, lambda status, _: said.append(status)))
+        except TypeError:  # what a WSGI server answers with 500
+            return 500
+        return int(said[0].split()[0])
+
+
+def test_origins_are_several() -> None:
+    with pytest.raises(TypeError, match="origins must be several"):
+        router(Hub(), origins="https://app.example")
 
 
 @pytest.mark.filterwarnings("error")

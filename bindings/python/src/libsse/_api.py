@@ -3,6 +3,7 @@ in, an answer out. Subscribing and polling are left to who has the connection.""
 
 from __future__ import annotations
 
+import inspect
 import json
 import threading
 from typing import (
@@ -127,6 +128,22 @@ class Request:
         return self.query.get("transport") == "poll"
 
 
+def allows(word: Any, request: Request) -> bool:
+    """Whether the word of an authorize hook is a yes. What is none of those that it
+    may give, a user's record or what nobody has awaited, must not be one."""
+    if isinstance(word, str):
+        request.user = word
+        return word != ""  # that would be the owner of what nobody owns
+    if word is None or isinstance(word, bool):
+        return word is not False
+    if inspect.iscoroutine(word):
+        word.close()
+    raise TypeError(
+        "an authorize hook gives True, None, False or the user's id, a str, not "
+        f"{type(word).__name__}"
+    )
+
+
 class Refused(Exception):
     """What is wrong with a request, with its status and code."""
 
@@ -149,6 +166,8 @@ class Api:
     ) -> None:
         self.hub: sync.Hub = hub
         self.prefix: str = prefix.rstrip("/")
+        if isinstance(origins, str):
+            raise TypeError("origins must be several, as a list")
         self.origins: List[str] = list(origins)
         self.closing: bool = False
         self._lock = threading.Lock()
@@ -507,4 +526,13 @@ def _terminal(event: Event, ended_ms: int) -> List[str]:
     ]
 
 
-__all__ = ["Answer", "Api", "Call", "Follow", "Forbidden", "Request", "event_json"]
+__all__ = [
+    "Answer",
+    "Api",
+    "Call",
+    "Follow",
+    "Forbidden",
+    "Request",
+    "allows",
+    "event_json",
+]

@@ -10,6 +10,7 @@ import random
 from typing import (
     TYPE_CHECKING,
     Any,
+    Awaitable,
     Callable,
     Dict,
     List,
@@ -27,6 +28,7 @@ from ._api import (
     Call,
     Follow,
     Request,
+    allows,
     event_json,
     json_answer,
 )
@@ -68,7 +70,8 @@ __all__ = [
 
 # Says who may: True or None lets it pass, False refuses it, and a str is the user's
 # name: streams of other users do not exist then.
-Authorize = Callable[[Any, str, str], Any]
+Word = Union[bool, str, None]
+Authorize = Callable[[Any, str, str], Union[Word, Awaitable[Word]]]
 
 POLL_S = 25.0
 RETRY_MS = (1000, 3000)  # when the server shuts down, so that not all come at once
@@ -320,10 +323,7 @@ class Application:
         word = self.authorize(_friendly(scope, receive), verb, call.stream_id)
         if inspect.isawaitable(word):
             word = await word
-        if isinstance(word, str):
-            request.user = word
-            return True
-        return word is None or bool(word)
+        return allows(word, request)
 
 
 class ClientGone(Exception):

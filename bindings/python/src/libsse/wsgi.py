@@ -39,6 +39,7 @@ from ._api import (
     Follow,
     Refused,
     Request,
+    allows,
     event_json,
     json_answer,
 )
@@ -64,6 +65,7 @@ __all__ = ["Application", "respond"]
 
 Environ = Dict[str, Any]
 StartResponse = Callable[..., Any]
+Authorize = Callable[[Environ, str, str], Union[bool, str, None]]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 log: logging.Logger = logging.getLogger("libsse")
@@ -412,13 +414,13 @@ class Application:
         hub: sync.Hub,
         *,
         prefix: str = "/api/stream",
-        authorize: Optional[Callable[[Environ, str, str], Any]] = None,
+        authorize: Optional[Authorize] = None,
         origins: Sequence[str] = (),
         poll_timeout_s: float = POLL_S,
     ) -> None:
         self.hub: sync.Hub = hub
         self.api: Api = Api(hub, prefix, origins)
-        self.authorize: Optional[Callable[[Environ, str, str], Any]] = authorize
+        self.authorize: Optional[Authorize] = authorize
         self.poll_timeout_s: float = poll_timeout_s
 
     def __call__(self, environ: Environ, start: StartResponse) -> Iterable[bytes]:
@@ -447,9 +449,7 @@ class Application:
                 word = self.authorize(environ, verb, call.stream_id)
             except SSEError as error:
                 return self.api.refuse(error)
-            if isinstance(word, str):
-                request.user = word
-            elif word is not None and not word:
+            if not allows(word, request):
                 return self.api.refuse(Forbidden())
         if request.method == "POST":
             try:
