@@ -259,6 +259,11 @@ def test_dropped_without_a_word(server: Server) -> None:
         ({"headers": {"a": 5}}, TypeError),
         ({"headers": {"a b": "x"}}, ValueError),
         ({"state": b"damaged"}, ValueError),
+        ({"max_attempts": -1}, ValueError),
+        ({"token": 5}, TypeError),
+        ({"end_types": "done"}, TypeError),
+        ({"ack": "yes"}, TypeError),
+        ({"insecure": 1}, TypeError),
     ],
 )
 def test_wrong_options(options: Any, error: type) -> None:

@@ -226,6 +226,8 @@ def test_a_program_moves_over(package: Any) -> None:
         ({"sep": "x"}, ValueError),
         ({"ping": -1}, ValueError),
         ({"ping": "15"}, TypeError),
+        ({"ping": float("nan")}, ValueError),
+        ({"send_timeout": "5"}, TypeError),
         ({"shutdown_grace_period": -1}, ValueError),
         ({"cleanup_timeout": -1}, ValueError),
         ({"content": 5}, TypeError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -51,6 +52,23 @@ class TestWrongTypes:
     def test_of_options(self, options: Any, error: type) -> None:
         with pytest.raises(error):
             sync.Hub(**options)
+
+    @pytest.mark.parametrize("value", ["false", "", 0, 1, None])
+    def test_flags(self, value: Any) -> None:
+        """Not by their truth: "false" out of the environment would be a yes."""
+        hub = libsse.Hub()
+        hub.sync.create("s")
+        for call in (
+            lambda: libsse.Hub(expose_errors=value),
+            lambda: sync.Hub(expose_errors=value),
+            lambda: hub.sync.create(shared=value),
+            lambda: hub.sync.create(channel=value),
+            lambda: hub.sync.subscribe("s", raw=value),
+            lambda: hub.subscribe("s", raw=value),
+            lambda: asyncio.run(hub.create(channel=value)),
+        ):
+            with pytest.raises(TypeError, match="must be a bool, not"):
+                call()
 
     def test_options_of_a_store_that_is_not_there(self) -> None:
         """So that one program runs with either."""

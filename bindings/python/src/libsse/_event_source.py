@@ -130,7 +130,9 @@ class EventSourceResponse(BaseResponse):
         self.data_sender_callable: Optional[Callable[[], Awaitable[Any]]] = (
             data_sender_callable
         )
-        self.send_timeout: Optional[float] = send_timeout
+        self.send_timeout: Optional[float] = (
+            None if send_timeout is None else seconds_of("send_timeout", send_timeout)
+        )
         self.client_close_handler_callable: Optional[
             Callable[[Message], Awaitable[Any]]
         ] = client_close_handler_callable

@@ -32,7 +32,7 @@ from ._handles import Handle
 from ._hub_core import HubCore, Members
 from ._info import Recovered, StreamInfo
 from ._loop import Task
-from ._options import of_stream, seconds_of
+from ._options import flag_of, kind_of_stream, of_stream, seconds_of
 from ._producer import Producer
 from ._subscription import Subscription
 from .errors import HubClosed, StoreUnavailable, StreamExists, StreamNotFound
@@ -142,7 +142,7 @@ class Hub(Handle):
     ) -> None:
         self._core = HubCore(url, cast(Dict[str, Any], options))
         self.sync: sync.Hub = sync.Hub._of(self._core)
-        self.expose_errors: bool = expose_errors
+        self.expose_errors: bool = flag_of("expose_errors", expose_errors)
         self._core.expose_errors = expose_errors
         self.drain_s: float = seconds_of("drain_s", drain_s)
         self.shutdown_s: float = seconds_of("shutdown_s", shutdown_s)
@@ -197,9 +197,7 @@ class Hub(Handle):
         unless given: log_events, log_bytes, log_age_ms, slow_policy,
         unread_policy, unread_ms."""
         numbers = of_stream(cast(Dict[str, Any], options))
-        numbers["flags"] = (sync.CHANNEL if channel else 0) | (
-            sync.SHARED if shared else 0
-        )
+        numbers["flags"] = kind_of_stream(shared, channel)
         fields = (id, user_id, stream_type, metadata)
         if producer is None:
             made = await self._run(self.sync._create, *fields, None, numbers)
@@ -324,7 +322,7 @@ class Hub(Handle):
         check_id(id)
         check_text("last_event_id", last_event_id)
         options = sync.reader_options(heartbeat_ms, retry_ms)
-        if raw:
+        if flag_of("raw", raw):
             return Subscription[bytes](self, id, last_event_id, True, options)
         return Subscription[Event](self, id, last_event_id, False, options)
 

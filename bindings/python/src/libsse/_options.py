@@ -51,6 +51,8 @@ NEVER = 0xFFFFFFFF
 
 BLOCK = 2  # of slow_policy: an append may wait
 
+CHANNEL, SHARED = 1, 2  # kinds of a stream
+
 _MAY_BE_NEVER = ("heartbeat_ms", "retry_ms", "sweep_ms")
 _OF_STORE = ("start_ms", "command_ms", "linger_ms", "lease_ms", "sweep_ms", "idle_ms")
 _WORDS: Dict[str, Tuple[str, ...]] = {
@@ -77,11 +79,18 @@ def number_of(name: str, value: Any) -> int:
     return value
 
 
+def flag_of(name: str, value: Any) -> bool:
+    """So that a "false" out of the environment does not say yes."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return value
+
+
 def seconds_of(name: str, value: Any) -> float:
     """A time that Python waits, or an exception."""
     if not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds")
-    if value < 0:
+    if not value >= 0:  # nor is it NaN
         raise ValueError(f"{name} must not be negative")
     return value
 
@@ -98,6 +107,12 @@ def split(options: Dict[str, Any]) -> Tuple[Dict[str, int], Dict[str, int]]:
     numbers = _numbers(options, HubOptions.__annotations__)
     store = {name: numbers.pop(name) for name in _OF_STORE if name in numbers}
     return numbers, store
+
+
+def kind_of_stream(shared: Any, channel: Any) -> int:
+    """The flags that C takes."""
+    is_shared, is_channel = flag_of("shared", shared), flag_of("channel", channel)
+    return (CHANNEL if is_channel else 0) | (SHARED if is_shared else 0)
 
 
 def of_stream(options: Dict[str, Any]) -> Dict[str, int]:

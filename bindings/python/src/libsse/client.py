@@ -33,7 +33,7 @@ from typing import (
 from . import _core, _loop
 from ._events import Event, check_text, text_of, without_secrets
 from ._handles import Handle
-from ._options import NEVER
+from ._options import NEVER, flag_of
 from .errors import SSEError, saying
 
 if TYPE_CHECKING:
@@ -236,8 +236,14 @@ class Client(Handle):
             raise ValueError(f"profile is one of {', '.join(_PROFILES)}")
         numbers["profile"] = _PROFILES.index(profile)
         numbers["flags"] = (
-            _ACK * ack + _COMMENTS * comments + _POLL * poll + _INSECURE * insecure
-        ) | (_ASK_TOKEN if callable(token) else 0)
+            _ACK * flag_of("ack", ack)
+            | _COMMENTS * flag_of("comments", comments)
+            | _POLL * flag_of("poll", poll)
+            | _INSECURE * flag_of("insecure", insecure)
+            | (_ASK_TOKEN if callable(token) else 0)
+        )
+        if isinstance(end_types, str):
+            raise TypeError("end_types must be several, as a list")
         self.url: str = check_text("url", url)
         with saying("the url must be an http or https URL of at most 8 KiB"):
             self._core = _core.sse_client_new(_shared_network(), url, numbers)
@@ -259,7 +265,7 @@ class Client(Handle):
         for type in end_types or ():
             with saying(f"{type!r} is no type of an event"):
                 _core.sse_client_add_end_type(self._core, check_text("type", type))
-        if isinstance(token, str):
+        if token is not None and not callable(token):
             self.set_token(token)
         if state is not None:
             with saying("the state is damaged, or belongs to another URL"):
@@ -473,4 +479,6 @@ def _numbers(options: Dict[str, Any]) -> Dict[str, int]:
     for name, value in options.items():
         if value is not None and (not isinstance(value, int) or value is True):
             raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        if value is not None and value < 0:
+            raise ValueError(f"{name} must not be negative")
     return {k: NEVER if v is None else v for k, v in options.items()}

@@ -33,7 +33,15 @@ from ._events import Event, check_id, check_text, new_parser, text_of, utf8
 from ._handles import Handle
 from ._hub_core import HubCore
 from ._info import Recovered, StreamInfo
-from ._options import BLOCK, NEVER, number_of, of_stream
+from ._options import (
+    BLOCK,
+    NEVER,
+    SHARED,
+    flag_of,
+    kind_of_stream,
+    number_of,
+    of_stream,
+)
 from .errors import HubClosed, InvalidArgument, StreamEnded, TooLarge
 
 if TYPE_CHECKING:
@@ -46,7 +54,6 @@ __all__ = ["Hub", "Stream", "Subscription"]
 NOTE_BYTES, NOTE_END, NOTE_STOP, NOTE_WAKE, NOTE_ORPHAN = 1, 2, 3, 4, 5
 REASONS = ("", "ended", "lagged", "removed", "requested", "unread", "shutdown")
 ACTIVE, COMPLETED, FAILED, CANCELLED = 0, 1, 2, 3
-CHANNEL, SHARED = 1, 2
 HOLD = 1
 METADATA_MAX, TEXT_MAX = 16384, 255
 
@@ -262,7 +269,7 @@ class Hub(Handle):
         **options: Unpack[HubOptions],
     ) -> None:
         self.core: HubCore = HubCore(url, cast(Dict[str, Any], options))
-        self.core.expose_errors = expose_errors
+        self.core.expose_errors = flag_of("expose_errors", expose_errors)
 
     @classmethod
     def _of(cls, core: HubCore) -> Hub:
@@ -300,7 +307,7 @@ class Hub(Handle):
         `shared`: with a store, any hub may append. `channel`: many writers, no
         end."""
         numbers = of_stream(cast(Dict[str, Any], options))
-        numbers["flags"] = (CHANNEL if channel else 0) | (SHARED if shared else 0)
+        numbers["flags"] = kind_of_stream(shared, channel)
         return self._create(id, user_id, stream_type, metadata, None, numbers)
 
     def _create(
@@ -406,7 +413,7 @@ class Hub(Handle):
         check_text("last_event_id", last_event_id)
         options = reader_options(heartbeat_ms, retry_ms)
         stream = self.open(id)
-        if raw:
+        if flag_of("raw", raw):
             return Subscription[bytes](self.core, stream, last_event_id, True, options)
         return Subscription[Event](self.core, stream, last_event_id, False, options)
 
