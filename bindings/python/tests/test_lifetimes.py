@@ -580,15 +580,18 @@ class TestProcess:
         hub.open("s").send("x")
         assert next(reader).data == "x"
 
-    @pytest.mark.skipif(sys.version_info < (3, 12), reason="they came with 3.12")
-    def test_subinterpreters_are_refused(self) -> None:
+    @pytest.mark.parametrize("first", ["the main one", "the other"])
+    def test_subinterpreters_are_refused(self, first: str) -> None:
+        """From any version of Python: mod_wsgi has them by default. The main one
+        is as before."""
         done = child(
-            """
+            f"""
             try:
                 import _interpreters as i
             except ImportError:
                 import _xxsubinterpreters as i
-            import libsse
+            if {first == "the main one"}:
+                import libsse
             one = i.create()
             source = '''
             try:
@@ -599,9 +602,15 @@ class TestProcess:
             '''
             import textwrap
             getattr(i, "exec", getattr(i, "run_string", None))(one, textwrap.dedent(source))
+            i.destroy(one)
+            import libsse
+            try:
+                libsse.sync.Hub().open("s")
+            except libsse.StreamNotFound:
+                print("well")
             """
         )
-        assert done.stdout == "refused\n", done.stderr
+        assert done.stdout == "refused\nwell\n", done.stderr
 
     def test_a_thousand_lives_leave_nothing(self) -> None:
         async def live(count: int) -> None:

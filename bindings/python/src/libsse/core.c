@@ -8,8 +8,20 @@
 
 static PyObject *errors; /* {code: class}, which the Python side fills */
 
+static bool is_main(void)
+{
+    return PyInterpreterState_GetID(PyInterpreterState_Get()) == 0;
+}
+
+PyObject *core_in_main(void)
+{
+    return PyBool_FromLong(is_main());
+}
+
 void core_init(PyObject *module)
 {
+    if (!is_main()) /* what the main one has stays as it is */
+        return;
     errors = PyDict_New();
     if (!errors || core_out_init() < 0)
         return;

@@ -13,6 +13,10 @@ typedef int core_rc;
 /* Makes libsse._core.errors: exception classes by their code. */
 void core_init(PyObject *module);
 
+/* Whether this is not a subinterpreter. Python from 3.12 on refuses the module
+ * there by itself; before, errors.py does, as its classes are one program's. */
+PyObject *core_in_main(void);
+
 /* Raises the one for a negative result, with the library's sentence. */
 void core_raise(int code);
 

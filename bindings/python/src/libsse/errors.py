@@ -10,6 +10,9 @@ from typing import ClassVar, Iterator
 
 from . import _core
 
+if not _core.in_main_interpreter():
+    raise ImportError("libsse does not support loading in subinterpreters")
+
 
 class SSEError(Exception):
     """Whatever libsse refuses. Its text is one sentence."""
