@@ -76,6 +76,14 @@ def test_a_life(server: Server) -> None:
         time.sleep(0.01)
 
 
+def test_middleware_that_packs(server: Server) -> None:
+    """Django's would hold events back until there is enough of them."""
+    packed = [("Accept-Encoding", "gzip")]
+    response = fetch(server.base_url, "POST", "/chat/a?count=1", packed, b"")
+    assert response.get("content-encoding") is None
+    assert [event.data for event in events_of(response.body)] == ["token 0", "{}"]
+
+
 @pytest.mark.parametrize("worker", WORKERS)
 @pytest.mark.parametrize("app", APPS)
 def test_shutdown(app: str, worker: str, tmp_path: Path) -> None:

@@ -59,4 +59,8 @@ def response_from_app(app: wsgi.WSGIApp, request: HttpRequest) -> StreamingHttpR
 
     body = app(environ, start)
     ((status, headers),) = started
-    return StreamingHttpResponse(body, status=status, headers=dict(headers))
+    response = StreamingHttpResponse(body, status=status, headers=dict(headers))
+    if response.headers.get("Content-Type") == "text/event-stream":
+        # GZipMiddleware would keep events back until they are many.
+        request.META.pop("HTTP_ACCEPT_ENCODING", None)
+    return response
