@@ -33,7 +33,7 @@ from ._events import Event, check_id, check_text, new_parser, text_of, utf8
 from ._handles import Handle
 from ._hub_core import HubCore
 from ._info import Recovered, StreamInfo
-from ._options import BLOCK, NEVER, number_of, of_stream
+from ._options import BLOCK, NEVER, number_of, of_stream, seconds_of
 from .errors import HubClosed, InvalidArgument, StreamEnded, TooLarge
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ ACTIVE, COMPLETED, FAILED, CANCELLED = 0, 1, 2, 3
 CHANNEL, SHARED = 1, 2
 HOLD = 1
 METADATA_MAX, TEXT_MAX = 16384, 255
+POLL_MAX_S = 86400.0  # in one call; the system takes no more than 24 days
 
 T = TypeVar("T", Event, bytes)
 
@@ -211,7 +212,8 @@ class Subscription(Handle, Generic[T]):
         passes first."""
         more = self._more
         if timeout_s is not None:
-            more = partial(self._more, monotonic() + timeout_s)
+            seconds = seconds_of("timeout_s", max(0.0, timeout_s))
+            more = partial(self._more, monotonic() + seconds)
         try:
             item: T = _core.sse_next(self._ready, more, None)
         except StopIteration:
@@ -245,7 +247,9 @@ class Subscription(Handle, Generic[T]):
         poll.register(self._fd, select.POLLIN)
         if deadline is None:
             poll.poll()
-        elif not poll.poll(max(0.0, deadline - monotonic()) * 1000):
+            return
+        rest = max(0.0, deadline - monotonic())
+        if not poll.poll(min(rest, POLL_MAX_S) * 1000) and rest <= POLL_MAX_S:
             raise TimeoutError("nothing came in the time given")
 
 
@@ -487,6 +491,6 @@ def raw_json(value: Any) -> bytes:
         return value
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:  # NaN, or a circle
+    except (ValueError, RecursionError) as error:  # NaN, a circle, too deep
         raise InvalidArgument(f"the metadata have no JSON: {error}") from None
     return utf8(text)
