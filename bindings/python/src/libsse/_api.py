@@ -19,7 +19,7 @@ from typing import (
 from urllib.parse import parse_qsl
 
 from . import _json
-from ._events import Event, check_id
+from ._events import Event, check_id, check_text
 from .errors import (
     BadStreamId,
     Forbidden,
@@ -94,6 +94,11 @@ class Follow(NamedTuple):
     poll: bool
 
 
+def check_hook(authorize: object) -> None:
+    if authorize is not None and not callable(authorize):
+        raise TypeError("authorize must be a function")
+
+
 class Request:
     """The parts of a request that the interface reads."""
 
@@ -148,7 +153,9 @@ class Api:
         self, hub: sync.Hub, prefix: str = "/api/stream", origins: Sequence[str] = ()
     ) -> None:
         self.hub: sync.Hub = hub
-        self.prefix: str = prefix.rstrip("/")
+        self.prefix: str = check_text("prefix", prefix).rstrip("/")
+        if isinstance(origins, str):
+            raise TypeError("origins must be a list of str")
         self.origins: List[str] = list(origins)
         self.closing: bool = False
         self._lock = threading.Lock()

@@ -235,9 +235,16 @@ class Client(Handle):
         if profile not in _PROFILES:
             raise ValueError(f"profile is one of {', '.join(_PROFILES)}")
         numbers["profile"] = _PROFILES.index(profile)
-        numbers["flags"] = (
-            _ACK * ack + _COMMENTS * comments + _POLL * poll + _INSECURE * insecure
-        ) | (_ASK_TOKEN if callable(token) else 0)
+        if token is not None and not isinstance(token, str) and not callable(token):
+            raise TypeError("token must be a str, or a function that gives one")
+        flags = (
+            (_ACK, ack),
+            (_COMMENTS, comments),
+            (_POLL, poll),
+            (_INSECURE, insecure),
+            (_ASK_TOKEN, callable(token)),
+        )
+        numbers["flags"] = sum(flag for flag, is_set in flags if is_set)
         self.url: str = check_text("url", url)
         with saying("the url must be an http or https URL of at most 8 KiB"):
             self._core = _core.sse_client_new(_shared_network(), url, numbers)
