@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
+import pytest
 import uvicorn
 
 from libsse import Event, Hub
@@ -79,6 +81,11 @@ async def beside() -> AsyncIterator[Callable[..., Begun]]:
 async def events_of(hub: Hub, id: str, cursor: str = "") -> list[Event]:
     """All events of a stream, up to its end."""
     return [event async for event in hub.subscribe(id, cursor)]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """By the library: a slow event loop has things to say, too."""
+    return [record for record in caplog.records if record.name == "libsse"]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -223,6 +223,50 @@ class TestClose:
 
         run_main(main)
 
+    def test_closed_by_two_loops_at_once(self) -> None:
+        """Both return when it has ended, also when the first that began is no more."""
+
+        async def produce(stream: libsse.Stream) -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await until(other_closes.is_set)
+
+        async def main() -> None:
+            await hub.create("s", producer=produce)
+            hub.begin_shutdown()
+            thread.start()
+            await hub.aclose()
+
+        async def begin() -> None:
+            await hub.create("s", producer=produce)
+            hub.begin_shutdown()
+
+        def close() -> None:
+            other_closes.set()
+            closed.append(run_main(hub.aclose))
+
+        closed: list[None] = []
+        other_closes = threading.Event()
+        hub = Hub()
+        thread = threading.Thread(target=close)
+        run_main(main)
+        thread.join()
+        hub = Hub()
+        run_main(begin)
+        close()
+        assert closed == [None, None]
+        with pytest.raises(libsse.HubClosed):
+            hub.metrics()
+
+    def test_a_shutdown_without_a_loop(self) -> None:
+        """Is refused, and nothing has begun."""
+        hub = Hub()
+        with pytest.raises(RuntimeError, match="running event loop"):
+            hub.begin_shutdown()
+        assert not hub.closing
+
     def test_a_hub_that_was_never_used(self) -> None:
         async def main() -> None:
             async with Hub("redis://localhost:1"):
@@ -463,6 +507,17 @@ class TestThreads:
             reader.next(0.01)
         stream.send("x")
         event = reader.next(20)
+        assert event is not None and event.data == "x"
+
+    @pytest.mark.parametrize("seconds", [float("inf"), 1e9, 10_000_000])
+    def test_a_long_time(self, seconds: float) -> None:
+        hub = sync.Hub()
+        stream = hub.create("s")
+        reader = hub.subscribe("s")
+        thread = threading.Thread(target=stream.send, args=("x",))
+        thread.start()
+        event = reader.next(seconds)
+        thread.join()
         assert event is not None and event.data == "x"
 
     def test_a_time_out_among_heartbeats(self) -> None:

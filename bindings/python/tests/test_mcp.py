@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
 
 import pytest
-from helpers import WAIT_S, serving
+from helpers import WAIT_S, logged, serving
 from test_servers import PYTHON, Server
 
 from mcp import ClientSession
@@ -418,7 +418,7 @@ def test_what_cannot_be_stored_has_no_id(caplog: pytest.LogCaptureFixture) -> No
 
     with caplog.at_level(logging.WARNING, "libsse"):
         run(test, max_streams=1)
-    assert len(caplog.records) == 2
+    assert len(logged(caplog)) == 2
 
 
 @pytest.mark.parametrize("session", [None, "s"])

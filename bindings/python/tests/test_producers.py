@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
-from helpers import WAIT_S, beside, events_of, run, run_main, until
+from helpers import WAIT_S, beside, events_of, logged, run, run_main, until
 
 from libsse import Event, Hub, Stream, StreamEnded
 
@@ -403,7 +403,7 @@ class TestFailure:
 
         with caplog.at_level(logging.ERROR, "libsse"):
             run(test, expose_errors=exposed)
-        (record,) = caplog.records
+        (record,) = logged(caplog)
         assert record.exc_info and "the secret" in str(record.exc_info[1])
 
     @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ class TestFailure:
             assert last[0] == "failed"
 
         run(test)
-        (record,) = caplog.records
+        (record,) = logged(caplog)
         assert record.exc_info and kind.__name__ in str(record.exc_info[1])
 
     @pytest.mark.parametrize("kind", ["alone", "in a group"])
@@ -481,7 +481,7 @@ class TestFailure:
             assert last[0] == "failed"
 
         run(test)
-        (record,) = caplog.records
+        (record,) = logged(caplog)
         assert record.exc_info and isinstance(record.exc_info[1], BaseException)
 
     def test_data_that_cannot_be_sent(self) -> None:

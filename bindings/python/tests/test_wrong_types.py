@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
 
 import libsse
-from libsse import _core, sync
+from libsse import _core, asgi, sync, wsgi
+from libsse.prometheus import HubCollector
+
+URL = "http://127.0.0.1:9/"  # where nobody listens
 
 
 class TestWrongTypes:
@@ -84,6 +88,95 @@ class TestWrongTypes:
             with pytest.raises(TypeError):
                 _core.sse_stream_append(wrong, "", "")  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize("value", [5, b"x", object()])
+    def test_of_what_python_alone_takes(self, value: Any) -> None:
+        hub = libsse.Hub()
+        for call in (
+            lambda: libsse.Client(URL, token=value),
+            lambda: asgi.Application(value),
+            lambda: asgi.Application(hub, prefix=value),
+            lambda: asgi.Application(hub, authorize=value),
+            lambda: asgi.Application(hub, poll_timeout_s=[value]),
+            lambda: wsgi.Application(value),
+            lambda: wsgi.respond(value, "s"),
+            lambda: HubCollector(value),
+            lambda: asgi.EventSourceResponse([], send_timeout=[value]),
+            lambda: asgi.EventSourceResponse([], media_type=value),
+            lambda: asgi.ServerSentEvent("x", sep=value),
+            lambda: asyncio.run(hub.guardian(value).__aenter__()),
+        ):
+            with pytest.raises(TypeError):
+                call()
+
+    def test_the_other_hub(self) -> None:
+        for call in (
+            lambda: asgi.Application(sync.Hub()),  # type: ignore[arg-type]
+            lambda: wsgi.Application(libsse.Hub()),  # type: ignore[arg-type]
+            lambda: wsgi.respond(libsse.Hub(), "s"),  # type: ignore[arg-type]
+            lambda: asgi.Application(libsse.Hub(), origins="https://app.example"),
+        ):
+            with pytest.raises(TypeError):
+                call()
+
+    @pytest.mark.parametrize("seconds", [math.nan, -1, 10**400])
+    def test_seconds(self, seconds: Any) -> None:
+        for call in (
+            lambda: libsse.Hub(shutdown_s=seconds),
+            lambda: asgi.Application(libsse.Hub(), poll_timeout_s=seconds),
+            lambda: asgi.EventSourceResponse([], ping=seconds),
+            lambda: asgi.EventSourceResponse([], send_timeout=seconds),
+        ):
+            with pytest.raises(ValueError):
+                call()
+
+    @pytest.mark.parametrize("value", ["x", 0, 1 << 40, [5], None])
+    def test_flags_of_a_client(self, value: Any) -> None:
+        for name in ("ack", "comments", "poll", "insecure"):
+            with pytest.raises(TypeError, match=f"{name} must be a bool, not"):
+                libsse.Client(URL, **{name: value})
+
+    def test_numbers_of_c(self) -> None:
+        client = libsse.Client(URL)
+        for wrong, error in ((1 << 70, ValueError), ("5", TypeError)):
+            with pytest.raises(error):
+                client.set_token("x", wrong)  # type: ignore[arg-type]
+        for value in ("x", None, 1.5):
+            with pytest.raises(TypeError, match="a whole number is needed"):
+                _core.sse_cause_name(value)  # type: ignore[arg-type]
+
+    def test_bytes_in_pieces(self) -> None:
+        with pytest.raises(TypeError):
+            libsse.Parser().feed(memoryview(b"data: x")[::2])
+
     def test_a_store_that_is_none(self) -> None:
         with pytest.raises(libsse.InvalidArgument):
             sync.Hub("nonsense://").create()
+
+
+class TestDepth:
+    """JSON that is nested more deeply than Python reads or writes it."""
+
+    def test_what_is_sent(self) -> None:
+        deep: Any = []
+        for _ in range(100_000):
+            deep = [deep]
+        with sync.Hub() as hub:
+            for call in (
+                lambda: hub.create("s").send(deep),
+                lambda: hub.create(metadata=deep),
+            ):
+                with pytest.raises(libsse.InvalidArgument):
+                    call()
+
+    def test_what_comes(self) -> None:
+        """Somebody else's stream does not break a listing, nor its event a reader."""
+        text = "[" * 100_000 + "]" * 100_000
+        with sync.Hub() as hub:
+            stream = hub.create("s", metadata=text[95_000:105_000].encode())
+            stream.send(text, "gap")
+            (info,) = hub.streams()
+            assert info.metadata == info.raw_metadata.decode()
+            (event,) = hub.recover("s").events
+            assert event.gap is None
+            with pytest.raises(ValueError):
+                event.json()

@@ -25,6 +25,7 @@ from suite.api import JSON
 from suite.checks import assert_error
 from suite.sse_reader import Event, Parser, Retry
 from suite.wire import Connection, fetch
+from helpers import logged
 from test_servers import DEADLINE_S, PYTHON, Server, check_a_life
 
 import libsse
@@ -257,7 +258,7 @@ def test_errors_of_producers(
         message = told if expose else "The producer failed."
         assert json.loads(last.data) == {"error": "producer_failed", "message": message}
         assert hub.info("s").state == "failed"
-    (record,) = caplog.records
+    (record,) = logged(caplog)
     assert told in record.exc_text or told in str(record.exc_info[1])
 
 

@@ -20,7 +20,7 @@ from typing import (
 from urllib.parse import parse_qsl
 
 from . import _json
-from ._events import Event, check_id
+from ._events import Event, check_id, check_text
 from .errors import (
     BadStreamId,
     Forbidden,
@@ -95,6 +95,11 @@ class Follow(NamedTuple):
     poll: bool
 
 
+def check_hook(authorize: object) -> None:
+    if authorize is not None and not callable(authorize):
+        raise TypeError("authorize must be a function")
+
+
 class Request:
     """The parts of a request that the interface reads."""
 
@@ -165,7 +170,7 @@ class Api:
         self, hub: sync.Hub, prefix: str = "/api/stream", origins: Sequence[str] = ()
     ) -> None:
         self.hub: sync.Hub = hub
-        self.prefix: str = prefix.rstrip("/")
+        self.prefix: str = check_text("prefix", prefix).rstrip("/")
         if isinstance(origins, str):
             raise TypeError("origins must be several, as a list")
         self.origins: List[str] = list(origins)

@@ -9,7 +9,7 @@ from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Unio
 
 from ._asgi_base import BaseResponse, Message, Receive, Scope, Send, merge
 from ._asgi_base import stream_headers
-from ._events import Event, encode, text_of
+from ._events import Event, check_text, encode, text_of
 from ._options import seconds_of
 
 __all__ = [
@@ -47,7 +47,7 @@ class ServerSentEvent:
         self.id: Union[str, int, None] = id
         self.retry: Optional[int] = retry
         self.comment: Optional[str] = comment
-        self._sep = self.DEFAULT_SEPARATOR if sep is None else sep
+        self._sep = self.DEFAULT_SEPARATOR if sep is None else check_text("sep", sep)
 
     def encode(self) -> bytes:
         """As it stands on the wire. Line ends within `event` and `id` are dropped, so
@@ -116,6 +116,8 @@ class EventSourceResponse(BaseResponse):
             raise TypeError(told)
         if sep is not None and sep not in SEPARATORS:
             raise ValueError(f"sep must be one of {', '.join(map(repr, SEPARATORS))}")
+        if media_type is not None:
+            check_text("media_type", media_type)
         own = dict(headers or {})
         if "content-type" not in {name.lower() for name in own}:
             own["content-type"] = media_type or self.media_type

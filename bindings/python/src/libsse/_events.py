@@ -52,7 +52,10 @@ class Event:
 
     def json(self) -> Any:
         """The data, as the JSON value that it is the text of."""
-        return json.loads(self.data)
+        try:
+            return json.loads(self.data)
+        except RecursionError:
+            raise ValueError("the data is nested too deeply") from None
 
     @property
     def gap(self) -> Optional[Gap]:
@@ -62,7 +65,7 @@ class Event:
         try:
             told = json.loads(self.data)
             return Gap(told["from"], told["to"], told["missed"], told["reason"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
 
@@ -84,7 +87,7 @@ def text_of(data: Any) -> Union[str, bytes]:
             separators=(",", ":"),
             default=_plain,
         )
-    except ValueError as error:  # NaN, or a circle
+    except (ValueError, RecursionError) as error:  # NaN, a circle, too deep
         raise InvalidArgument(f"the data has no JSON: {error}") from None
 
 

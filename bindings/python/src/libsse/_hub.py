@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import functools
 import logging
+from time import monotonic
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -47,6 +48,7 @@ R = TypeVar("R")
 log = logging.getLogger("libsse")
 
 LOOK_S = 1.0  # between two looks at the store
+LOOK_CLOSELY_S = 0.01  # at another loop
 
 
 class Stream(Handle):
@@ -152,6 +154,7 @@ class Hub(Handle):
         self._readers = Members()
         self._starting: Dict[Tuple[int, str], Task[Stream]] = {}
         self._shutting: Optional[Task[None]] = None
+        self._shutting_in: Optional[_loop.Loop] = None
         self._api = Api(self.sync)
         self._core.on_fork.append(self._after_fork)
         self._core.on_close.append(self._end_all)
@@ -446,8 +449,10 @@ class Hub(Handle):
         when it is over, readers get a complete response."""
         if self.closing:
             return
+        loop = _loop.here()
         self.closing = True
-        self._shutting = _loop.here().start(self._shut, "libsse shutdown")
+        self._shutting_in = loop
+        self._shutting = loop.start(self._shut, "libsse shutdown")
 
     async def _shut(self) -> None:
         loop = _loop.here()
@@ -458,6 +463,21 @@ class Hub(Handle):
         with contextlib.suppress(TimeoutError):
             await loop.within(self.shutdown_s, self._doors.hand_over_all)
         self._end_readers()
+
+    async def _shut_down(self) -> None:
+        """Waits for what has been begun; when that is another loop's, which may stop
+        at any time, for no longer than it has."""
+        loop, elsewhere = _loop.here(), self._shutting_in
+        if self._shutting is None or elsewhere is None:
+            return
+        if elsewhere is loop:
+            await self._shutting.wait()
+            return
+        until = monotonic() + self.drain_s + 2 * self.shutdown_s
+        while not (self._shutting.is_done or elsewhere.is_closed):
+            if monotonic() >= until:
+                return
+            await loop.sleep(LOOK_CLOSELY_S)
 
     def _stop_producers(self) -> None:
         for producer in list(self._producers):
@@ -480,8 +500,7 @@ class Hub(Handle):
         if self._core.closed:
             return
         self.begin_shutdown()
-        if self._shutting is not None:
-            await self._shutting.wait()
+        await self._shut_down()
         if self._core.is_open:
             self._doors.close(_loop.here())
         await self._run(self._core.close)

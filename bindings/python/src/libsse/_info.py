@@ -119,10 +119,11 @@ class Recovered:
 
 
 def value_of(metadata: bytes) -> Any:
-    """What JSON they are; the text, where another program's are none."""
+    """What JSON they are; the text, where they are none, as another program's may
+    be, or nested more deeply than Python reads."""
     try:
         return json.loads(metadata) if metadata else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return metadata.decode(errors="replace")
 
 

@@ -35,6 +35,11 @@ THREADS = 32  # that wait for a store, for each loop
 class Task(ABC, Generic[R]):
     """Work that nobody's going away ends."""
 
+    @property
+    @abstractmethod
+    def is_done(self) -> bool:
+        """From any thread."""
+
     @abstractmethod
     def cancel(self) -> None: ...
 
@@ -124,6 +129,10 @@ class Loop(ABC):
 class AsyncioTask(Task[R]):
     def __init__(self, task: asyncio.Task[R]) -> None:
         self._task = task
+
+    @property
+    def is_done(self) -> bool:
+        return self._task.done()
 
     def cancel(self) -> None:
         self._task.cancel()

@@ -90,9 +90,13 @@ def seconds_of(name: str, value: Any) -> float:
     """A time that Python waits, or an exception."""
     if not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds")
-    if not value >= 0:  # nor is it NaN
-        raise ValueError(f"{name} must not be negative")
-    return value
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = -1.0
+    if not seconds >= 0:  # nor is NaN
+        raise ValueError(f"{name} must be a number of seconds, not negative")
+    return seconds
 
 
 def _numbers(options: Dict[str, Any], known: Iterable[str]) -> Dict[str, int]:

@@ -49,6 +49,10 @@ class TrioTask(Task[R], Generic[R]):
         finally:
             self._ended.set()
 
+    @property
+    def is_done(self) -> bool:
+        return self._ended.is_set()
+
     def cancel(self) -> None:
         self._scope.cancel()
 

@@ -8,7 +8,6 @@ import inspect
 import json
 import random
 from typing import (
-    TYPE_CHECKING,
     Any,
     Awaitable,
     Callable,
@@ -29,6 +28,7 @@ from ._api import (
     Follow,
     Request,
     allows,
+    check_hook,
     event_json,
     json_answer,
 )
@@ -52,12 +52,11 @@ from ._event_source import (
     ServerSentEvent,
 )
 from ._events import Event, check_id
+from ._hub import Hub
+from ._options import seconds_of
 from ._producer import check_producer
 from ._subscription import Subscription
 from .errors import Forbidden, SSEError, StreamEnded, StreamNotFound
-
-if TYPE_CHECKING:
-    from ._hub import Hub
 
 __all__ = [
     "Application",
@@ -275,9 +274,12 @@ class Application:
         origins: Sequence[str] = (),
         poll_timeout_s: float = POLL_S,
     ) -> None:
+        if not isinstance(hub, Hub):
+            raise TypeError("the hub must be a libsse.Hub")
+        check_hook(authorize)
         self.hub: Hub = hub
         self.authorize: Optional[Authorize] = authorize
-        self.poll_timeout_s: float = poll_timeout_s
+        self.poll_timeout_s: float = seconds_of("poll_timeout_s", poll_timeout_s)
         self.api: Api = Api(hub.sync, prefix, origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -235,6 +235,8 @@ class Client(Handle):
         if profile not in _PROFILES:
             raise ValueError(f"profile is one of {', '.join(_PROFILES)}")
         numbers["profile"] = _PROFILES.index(profile)
+        if token is not None and not isinstance(token, str) and not callable(token):
+            raise TypeError("token must be a str, or a function that gives one")
         numbers["flags"] = (
             _ACK * flag_of("ack", ack)
             | _COMMENTS * flag_of("comments", comments)

@@ -71,8 +71,11 @@ int core_view_get(core_view *v, PyObject *from)
         }
         return -1;
     }
-    if (PyObject_GetBuffer(from, &v->buffer, PyBUF_SIMPLE) < 0)
+    if (PyObject_GetBuffer(from, &v->buffer, PyBUF_SIMPLE) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_BufferError))
+            PyErr_SetString(PyExc_TypeError, "bytes in one piece are needed");
         return -1;
+    }
     v->has_buffer = true;
     v->data = v->buffer.buf ? v->buffer.buf : "";
     v->len = (size_t)v->buffer.len;

@@ -8,6 +8,7 @@
 %module(threads="1") _core
 
 %{
+#include <limits.h>
 #include <sse.h>
 #include "core.h"
 %}
@@ -59,10 +60,18 @@ TEXT(id, len)
         SWIG_fail;
     $1 = (uint32_t)number;
 }
+%typemap(in) int (unsigned long long number) {
+    if (core_number($input, INT_MAX, &number) < 0)
+        SWIG_fail;
+    $1 = (int)number;
+}
 %typemap(in) int64_t {
     $1 = PyLong_AsLongLong($input);
-    if ($1 == -1 && PyErr_Occurred())
+    if ($1 == -1 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_OverflowError))
+            PyErr_SetString(PyExc_ValueError, "the number is too large");
         SWIG_fail;
+    }
 }
 
 /* ---- Results: a negative one is an exception, others are left out ---- */

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterator, Union
+from typing import Iterator, Union
 
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from . import sync
+from ._hub import Hub
 from .errors import HubClosed
-
-if TYPE_CHECKING:
-    from . import sync
-    from ._hub import Hub
 
 __all__ = ["HubCollector"]
 
@@ -21,6 +19,8 @@ class HubCollector(Collector):
     """`prometheus_client.REGISTRY.register(HubCollector(hub))`"""
 
     def __init__(self, hub: Union[Hub, sync.Hub]) -> None:
+        if not isinstance(hub, (Hub, sync.Hub)):
+            raise TypeError("the hub must be a libsse.Hub, or a libsse.sync.Hub")
         self.hub: Union[Hub, sync.Hub] = hub
 
     def collect(self) -> Iterator[Metric]:

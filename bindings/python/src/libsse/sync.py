@@ -41,6 +41,7 @@ from ._options import (
     kind_of_stream,
     number_of,
     of_stream,
+    seconds_of,
 )
 from .errors import HubClosed, InvalidArgument, StreamEnded, TooLarge
 
@@ -56,6 +57,7 @@ REASONS = ("", "ended", "lagged", "removed", "requested", "unread", "shutdown")
 ACTIVE, COMPLETED, FAILED, CANCELLED = 0, 1, 2, 3
 HOLD = 1
 METADATA_MAX, TEXT_MAX = 16384, 255
+POLL_MAX_S = 86400.0  # in one call; the system takes no more than 24 days
 
 T = TypeVar("T", Event, bytes)
 
@@ -218,7 +220,8 @@ class Subscription(Handle, Generic[T]):
         passes first."""
         more = self._more
         if timeout_s is not None:
-            more = partial(self._more, monotonic() + timeout_s)
+            seconds = seconds_of("timeout_s", max(0.0, timeout_s))
+            more = partial(self._more, monotonic() + seconds)
         try:
             item: T = _core.sse_next(self._ready, more, None)
         except StopIteration:
@@ -252,7 +255,9 @@ class Subscription(Handle, Generic[T]):
         poll.register(self._fd, select.POLLIN)
         if deadline is None:
             poll.poll()
-        elif not poll.poll(max(0.0, deadline - monotonic()) * 1000):
+            return
+        rest = max(0.0, deadline - monotonic())
+        if not poll.poll(min(rest, POLL_MAX_S) * 1000) and rest <= POLL_MAX_S:
             raise TimeoutError("nothing came in the time given")
 
 
@@ -494,6 +499,6 @@ def raw_json(value: Any) -> bytes:
         return value
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:  # NaN, or a circle
+    except (ValueError, RecursionError) as error:  # NaN, a circle, too deep
         raise InvalidArgument(f"the metadata have no JSON: {error}") from None
     return utf8(text)

@@ -40,11 +40,12 @@ from ._api import (
     Refused,
     Request,
     allows,
+    check_hook,
     event_json,
     json_answer,
 )
 from ._events import Event, check_id
-from ._options import of_stream
+from ._options import of_stream, seconds_of
 from ._producer import GONE, check_producer, failures, wants_stream
 from .errors import (
     Forbidden,
@@ -273,6 +274,11 @@ def _stop_producers() -> None:
         producer.thread.join(max(0.0, deadline - time.monotonic()))
 
 
+def _check_hub(hub: object) -> None:
+    if not isinstance(hub, sync.Hub):
+        raise TypeError("the hub must be a libsse.sync.Hub, as hub.sync is")
+
+
 def respond(
     hub: sync.Hub,
     stream_id: str,
@@ -292,6 +298,7 @@ def respond(
 
     A Flask view returns `Response.from_app(respond(...), request.environ)`; for
     Django there is libsse.django."""
+    _check_hub(hub)
     check_id(stream_id)
     of_stream(cast(Dict[str, Any], options))
     if producer is not None:
@@ -418,10 +425,12 @@ class Application:
         origins: Sequence[str] = (),
         poll_timeout_s: float = POLL_S,
     ) -> None:
+        _check_hub(hub)
+        check_hook(authorize)
         self.hub: sync.Hub = hub
         self.api: Api = Api(hub, prefix, origins)
         self.authorize: Optional[Authorize] = authorize
-        self.poll_timeout_s: float = poll_timeout_s
+        self.poll_timeout_s: float = seconds_of("poll_timeout_s", poll_timeout_s)
 
     def __call__(self, environ: Environ, start: StartResponse) -> Iterable[bytes]:
         request = request_of(environ)
