@@ -24,6 +24,8 @@ STATES = ("active", "completed", "failed", "cancelled", "orphaned", "expired")
 
 class Guardian:
     def __init__(self, hub: Hub, on_orphan: Callable[[StreamInfo], Any]) -> None:
+        if not callable(on_orphan):
+            raise TypeError("on_orphan must be a function")
         self._hub = hub
         self._on_orphan = on_orphan
         self._tasks: Set[Task[None]] = set()
