@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
-from helpers import serving
+from helpers import serving, serving_wsgi
 from libsse.asgi import Application
 from libsse.fastapi import router
 from libsse.prometheus import HubCollector
@@ -24,7 +24,52 @@ from suite.sse_reader import Parser, Retry
 from suite.wire import Connection, Response, fetch
 
 import libsse
-from libsse import Hub, Recovered, StreamInfo
+from libsse import Hub, Recovered, StreamInfo, wsgi
+
+
+class TestWhatIsNoRequestForAStream:
+    """It produces nothing, and leaves no stream behind."""
+
+    @pytest.fixture(params=["asgi", "wsgi"])
+    def url(self, request: pytest.FixtureRequest) -> Iterator[str]:
+        self.runs = 0
+
+        def producer() -> list[str]:
+            self.runs += 1
+            return ["a"]
+
+        self.hub = Hub()
+        if request.param == "asgi":
+            app: Any = FastAPI(lifespan=self.hub.lifespan)
+
+            @app.api_route("/s", methods=["GET", "HEAD"])
+            async def read(request: Request) -> Any:
+                return self.hub.respond(request, "s", producer)
+
+        else:
+            app = wsgi.respond(self.hub.sync, "s", producer)
+        serve = serving if request.param == "asgi" else serving_wsgi
+        with serve(app) as url:
+            yield url
+
+    @pytest.mark.parametrize("cursor", ["x", "1-", "100000000000001", "1-0000000G"])
+    @pytest.mark.parametrize("transport", ["sse", "poll"])
+    def test_a_bad_cursor(self, url: str, cursor: str, transport: str) -> None:
+        path = f"/s?transport={transport}&last_event_id={cursor}"
+        assert_error(fetch(url, "GET", path), 400, "bad_cursor")
+        assert (self.runs, self.hub.sync.streams()) == (0, [])
+
+    @pytest.mark.parametrize("cursor", ["0", "7", "100000000000000-0000000f"])
+    def test_a_good_one(self, url: str, cursor: str) -> None:
+        assert fetch(url, "GET", f"/s?last_event_id={cursor}").status == 200
+        assert self.runs == 1
+
+    def test_a_head(self, url: str) -> None:
+        head = fetch(url, "HEAD", "/s")
+        assert (head.status, head.get("x-stream-id"), head.body) == (200, "s", b"")
+        assert (self.runs, self.hub.sync.streams()) == (0, [])
+        assert fetch(url, "GET", "/s").get("content-type") == head.get("content-type")
+        assert (self.runs, fetch(url, "HEAD", "/s").status) == (1, 200)
 
 
 def events_of(response: Response) -> list[Received]:

@@ -74,6 +74,15 @@ class TestWrongTypes:
             with pytest.raises(TypeError, match="must be a bool, not"):
                 call()
 
+    @pytest.mark.parametrize("value", [None, 5, "failed"])
+    def test_a_guardian_that_cannot_be_asked(self, value: Any) -> None:
+        async def test() -> None:
+            async with libsse.Hub() as hub, hub.guardian(value):
+                pass
+
+        with pytest.raises(TypeError, match="on_orphan must be a function"):
+            asyncio.run(test())
+
     def test_options_of_a_store_that_is_not_there(self) -> None:
         """So that one program runs with either."""
         with sync.Hub("memory:", lease_ms=5, sweep_ms=None) as hub:

@@ -3,25 +3,23 @@ producers."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import logging
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from wsgiref.handlers import SimpleHandler
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 from libsse.wsgi import Application, respond
 from suite.api import JSON
+from helpers import serving_wsgi as serving
 from suite.checks import assert_error
 from suite.sse_reader import Event, Parser, Retry
 from suite.wire import Connection, fetch
@@ -182,22 +180,6 @@ def test_silent_readers_are_told_to_come_back(
 
 
 # ---- A hub in this process ----
-
-
-@contextlib.contextmanager
-def serving(app: Any) -> Iterator[str]:
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture

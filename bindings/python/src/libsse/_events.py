@@ -10,7 +10,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Union
 from . import _core
 from ._handles import Handle
 from ._options import number_of
-from .errors import BadStreamId, InvalidArgument, NotUTF8, saying
+from .errors import BadCursor, BadStreamId, InvalidArgument, NotUTF8, saying
 
 # Larger than any event that libsse's servers send.
 MAX_EVENT_BYTES = 64 << 20
@@ -124,6 +124,7 @@ def utf8(text: str) -> bytes:
 
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9._~:@+-]{1,255}")
+_CURSOR = re.compile(r"0?|\$|([1-9][0-9]{0,13}|10{14})(-[0-9a-f]{8})?")
 
 
 def check_id(id: object) -> str:
@@ -131,6 +132,13 @@ def check_id(id: object) -> str:
     if not _STREAM_ID.fullmatch(check_text("id", id)):
         raise BadStreamId(BadStreamId.message)
     return str(id)
+
+
+def check_cursor(text: str) -> None:
+    """Before a stream is made for who asks with it: what is refused changes
+    nothing."""
+    if not _CURSOR.fullmatch(text):
+        raise BadCursor(BadCursor.message)
 
 
 def encode(

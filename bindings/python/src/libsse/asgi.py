@@ -51,7 +51,7 @@ from ._event_source import (
     SendTimeoutError,
     ServerSentEvent,
 )
-from ._events import Event, check_id
+from ._events import Event, check_cursor, check_id
 from ._hub import Hub
 from ._options import seconds_of
 from ._producer import check_producer
@@ -175,10 +175,14 @@ async def follow(
         await send_stream(scope, receive, send, reader, extra)
         return None
     reader.close()
-    headers = merge(stream_headers(scope, asked.stream_id), extra)
+    await send_head(scope, send, asked.stream_id, extra)
+    return None
+
+
+async def send_head(scope: Scope, send: Send, id: str, extra: RawHeaders) -> None:
+    headers = merge(stream_headers(scope, id), extra)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
-    return None
 
 
 class StreamResponse(BaseResponse):
@@ -209,7 +213,10 @@ class StreamResponse(BaseResponse):
         api = self._hub._api
         answer: Optional[Answer] = None
         try:
-            await self._ensure()
+            if self._producer is not None:
+                check_cursor(request.cursor)
+            if not await self._ensure(is_head=scope["method"] == "HEAD"):
+                return await send_head(scope, send, self._id, self.raw_headers)
             asked = Follow(self._id, request.cursor, request.poll)
             answer = await follow(
                 self._hub, asked, scope, receive, send, self.raw_headers, POLL_S
@@ -221,17 +228,24 @@ class StreamResponse(BaseResponse):
         if self.background is not None:
             await self.background()
 
-    async def _ensure(self) -> None:
-        """The stream exists, and is the user's."""
+    async def _ensure(self, is_head: bool) -> bool:
+        """Whether the stream exists; it is the user's then. A HEAD produces nothing,
+        and is told what a GET would be."""
         hub = self._hub
-        if self._producer is None:
-            stream = await hub.open(self._id)
+        if self._producer is None or is_head:
+            try:
+                stream = await hub.open(self._id)
+            except StreamNotFound:
+                if self._producer is None:
+                    raise
+                return False
         else:
             stream = await hub.create_or_open(
                 self._id, self._producer, user_id=self._user, **self._fields
             )
         if self._user and stream.sync.info().user_id not in ("", self._user):
             raise StreamNotFound(StreamNotFound.message)
+        return True
 
 
 class AnswerResponse:

@@ -44,7 +44,7 @@ from ._api import (
     event_json,
     json_answer,
 )
-from ._events import Event, check_id
+from ._events import Event, check_cursor, check_id
 from ._options import of_stream, seconds_of
 from ._producer import GONE, check_producer, failures, wants_stream
 from .errors import (
@@ -164,6 +164,17 @@ class _Body:
         self._reader.close()
 
 
+def send_head(id: str, start: StartResponse, extra: Sequence[Tuple[str, str]]) -> None:
+    headers = [
+        ("Content-Type", "text/event-stream"),
+        ("Cache-Control", "no-cache, no-transform"),
+        ("X-Accel-Buffering", "no"),
+        ("X-Stream-Id", id),
+        *extra,
+    ]
+    start("200 OK", headers)
+
+
 def send_stream(
     hub: sync.Hub,
     reader: sync.Subscription[bytes],
@@ -172,14 +183,7 @@ def send_stream(
     extra: Sequence[Tuple[str, str]],
     ends: Ends,
 ) -> Iterable[bytes]:
-    headers = [
-        ("Content-Type", "text/event-stream"),
-        ("Cache-Control", "no-cache, no-transform"),
-        ("X-Accel-Buffering", "no"),
-        ("X-Stream-Id", reader.stream_id),
-        *extra,
-    ]
-    start("200 OK", headers)
+    send_head(reader.stream_id, start, extra)
     if method == "HEAD":
         reader.close()
         return []
@@ -304,12 +308,15 @@ def respond(
     if producer is not None:
         check_producer(producer)
 
-    def ensure(ends: Ends) -> None:
+    def ensure(is_head: bool, ends: Ends) -> bool:
+        """Whether it exists. A HEAD produces nothing."""
         try:
             stream = hub.open(stream_id)
         except StreamNotFound:
             if producer is None:
                 raise
+            if is_head:
+                return False
             try:
                 stream = hub.create(
                     stream_id,
@@ -323,13 +330,18 @@ def respond(
                 stream = hub.open(stream_id)
         if user_id and stream.info().user_id not in ("", user_id):
             raise StreamNotFound(StreamNotFound.message)
+        return True
 
     def app(environ: Environ, start: StartResponse) -> Iterable[bytes]:
         request = request_of(environ)
         ends = server_ends(sys._getframe(1))
         extra = list((headers or {}).items())
         try:
-            ensure(ends)
+            if producer is not None:
+                check_cursor(request.cursor)
+            if not ensure(request.method == "HEAD", ends):
+                send_head(stream_id, start, extra)
+                return []
             follow = Follow(stream_id, request.cursor, request.poll)
             answer = _follow(hub, follow, request, start, extra, POLL_S, ends)
         except SSEError as error:
