@@ -20,7 +20,7 @@ import pytest
 from helpers import serving
 
 import libsse
-from libsse import Client, ClientError, Hub, _core, sync
+from libsse import Client, ClientError, Hub, _core, client, sync
 from libsse.asgi import Application
 
 LIBRARY = str(Path(libsse.__file__).parent)
@@ -32,11 +32,13 @@ class Interrupt(BaseException):
 
 
 class Before:
-    """Raises before the n-th bytecode of libsse's own that this thread runs."""
+    """Raises before the n-th bytecode of libsse's own that this thread runs. Or calls
+    something there, as a signal's handler does, and a finalizer."""
 
     def __init__(self, n: int) -> None:
         self.left = n
         self.happened = False
+        self.call: Callable[[], Any] | None = None
 
     def __enter__(self) -> Before:
         sys.settrace(self._call)
@@ -56,9 +58,11 @@ class Before:
     def _step(self, frame: FrameType, event: str, arg: Any) -> Any:
         if event == "opcode":
             self.left -= 1
-            if self.left < 0:
+            if self.left < 0 and not self.happened:
                 self.happened = True
-                raise Interrupt
+                if self.call is None:
+                    raise Interrupt
+                self.call()
         return self._step
 
 
@@ -191,13 +195,7 @@ class TestReader:
         each_bytecode(run, 5)
 
     def test_close_of_the_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever is interrupted in it closes again: the store gets all, too. The lock
-        is left out, which CPython lets nobody leave without giving it up."""
-
-        class Unlocked:
-            def __enter__(self) -> None: ...
-            def __exit__(self, *_: object) -> None: ...
-
+        """Whoever is interrupted in it closes again: the store gets all, too."""
         flush = _core.sse_hub_flush
         flushed: list[int] = []
 
@@ -215,16 +213,59 @@ class TestReader:
             reader = hub.subscribe("s")
             other = threading.Thread(target=read, args=(reader, got))
             other.start()
-            hub.core._lock = Unlocked()  # type: ignore[assignment]
             with before:
                 hub.close()
             if before.happened:
                 hub.close()
             other.join(WAIT_S)
             assert not other.is_alive() and got == []
-            assert hub.core._handle is None and flushed != []
+            assert not hub.core.is_open and flushed != []
             with pytest.raises(libsse.HubClosed):
                 stream.send("a")
+
+        each_bytecode(run, 50)
+
+    def test_a_first_use(self) -> None:
+        """Nobody waits for who was interrupted in it."""
+
+        def run(before: Before) -> None:
+            with sync.Hub() as hub:
+                with before:
+                    hub.create("s")
+                other = threading.Thread(target=hub.metrics)
+                other.start()
+                other.join(WAIT_S)
+                assert not other.is_alive()
+
+        each_bytecode(run, 50)
+
+    @pytest.mark.parametrize("name", ["metrics", "close", "create"])
+    def test_a_handler_in_a_first_use(self, name: str) -> None:
+        """Nor for himself."""
+
+        def run(before: Before) -> None:
+            with sync.Hub() as hub:
+                before.call = getattr(hub, name)
+                other = threading.Thread(target=use, args=(hub, before), daemon=True)
+                other.start()
+                other.join(WAIT_S)
+                assert not other.is_alive()
+
+        def use(hub: sync.Hub, before: Before) -> None:
+            with contextlib.suppress(libsse.HubClosed), before:
+                hub.create("s")
+
+        each_bytecode(run, 50)
+
+    def test_a_first_client(self) -> None:
+        def run(before: Before) -> None:
+            client._networks.clear()
+            with before:
+                Client("http://127.0.0.1:9/")
+            other = threading.Thread(target=Client, args=("http://127.0.0.1:9/",))
+            other.start()
+            other.join(WAIT_S)
+            assert not other.is_alive()
 
         each_bytecode(run, 50)
 

@@ -173,6 +173,7 @@ class TestDepth:
             for call in (
                 lambda: hub.create("s").send(deep),
                 lambda: hub.create(metadata=deep),
+                lambda: asgi.JSONServerSentEvent(deep),
             ):
                 with pytest.raises(libsse.InvalidArgument):
                     call()

@@ -11,6 +11,7 @@ from ._asgi_base import BaseResponse, Message, Receive, Scope, Send, merge
 from ._asgi_base import stream_headers
 from ._events import Event, check_text, encode, text_of
 from ._options import seconds_of
+from .errors import InvalidArgument
 
 __all__ = [
     "EventSourceResponse",
@@ -200,7 +201,12 @@ def _lines(text: str) -> List[str]:
 
 
 def _json_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return json.dumps(
+            value, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
+    except RecursionError as error:
+        raise InvalidArgument(f"the data has no JSON: {error}") from None
 
 
 def _of_fastapi(item: Any, sep: str) -> ServerSentEvent:

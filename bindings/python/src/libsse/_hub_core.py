@@ -6,8 +6,8 @@ import atexit
 import itertools
 import logging
 import os
-import threading
 import weakref
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from . import _core
@@ -20,28 +20,30 @@ log = logging.getLogger("libsse")
 FLUSH_MS = 5000  # for what the store has not had, when a hub ends
 
 
+# There are no locks here. An exception out of a signal's handler may leave one locked
+# (Python 3.9 even in a `with`), and a finalizer or a handler that uses the hub would
+# wait for the one that its own thread holds. Each step is one call of a dict's.
+
+
 class Members:
-    """What ends with a hub, and is not kept alive by it. Any thread: a WeakSet that
-    grows while another thread looks at it raises an error."""
+    """What ends with a hub, and is not kept alive by it. Any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._members: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._members: Dict[int, weakref.ref[Any]] = {}  # by their identity
 
     def add(self, member: Any) -> None:
-        with self._lock:
-            self._members.add(member)
+        key = id(member)
+        self._members[key] = weakref.ref(member, partial(self._members.pop, key))
 
     def discard(self, member: Any) -> None:
-        with self._lock:
-            self._members.discard(member)
+        self._members.pop(id(member), None)
 
     def __iter__(self) -> Iterator[Any]:
-        with self._lock:
-            return iter(list(self._members))
+        members = [known() for known in list(self._members.values())]
+        return iter([member for member in members if member is not None])
 
 
-_hubs: weakref.WeakSet[HubCore] = weakref.WeakSet()
+_hubs = Members()
 
 
 class HubCore:
@@ -60,8 +62,7 @@ class HubCore:
         self.closed: bool = False
         self.expose_errors: bool = False
         self.waits: bool = self.has_store or self.options.get("slow_policy") == BLOCK
-        self._handle: Optional[_core.Hub] = None
-        self._lock = threading.Lock()
+        self._opened: Dict[str, _core.Hub] = {}  # by "", once it is open
         self._keys = itertools.count(1)
         self.streams: Members = Members()
         self.readers: Members = Members()  # those of threads
@@ -71,7 +72,7 @@ class HubCore:
 
     @property
     def handle(self) -> _core.Hub:
-        handle = self._handle
+        handle = self._opened.get("")
         return self._open() if handle is None or self.closed else handle
 
     @property
@@ -81,18 +82,22 @@ class HubCore:
 
     @property
     def is_open(self) -> bool:
-        return self._handle is not None
+        return "" in self._opened
 
     def _open(self) -> _core.Hub:
-        with self._lock:
-            if self.closed:
-                raise HubClosed("the hub has been closed")
-            if self._handle is None:
-                handle = _core.sse_hub_new(self.options)
-                if self.has_store:
-                    self._set_store(handle)
-                self._handle = handle
-            return self._handle
+        """When several threads come at once, one is first, and the others drop what
+        they have made."""
+        handle: Optional[_core.Hub] = None
+        if not self.closed:
+            handle = _core.sse_hub_new(self.options)
+            if self.has_store:
+                self._set_store(handle)
+            handle = self._opened.setdefault("", handle)
+        if self.closed:  # meanwhile
+            self._opened.clear()
+        if handle is None or self.closed:
+            raise HubClosed("the hub has been closed")
+        return handle
 
     def _set_store(self, handle: _core.Hub) -> None:
         try:
@@ -104,30 +109,28 @@ class HubCore:
     def close(self) -> None:
         """Its streams' handles would keep it alive, with its thread and leases. Who is
         interrupted closes again: the handle goes last."""
-        with self._lock:  # nobody opens it meanwhile
-            self.closed = True
+        self.closed = True
         for stream in self.streams:
             stream._core = None
         for reader in self.readers:
             reader.close()
         for callback in self.on_close:
             callback()
-        handle = self._handle
+        handle = self._opened.get("")
         if handle is None:
             return
         try:
             _core.sse_hub_flush(handle, FLUSH_MS)
         except (TimedOut, StoreUnavailable):
             log.error("a hub ends before its store has had all; it cannot be reached")
-        self._handle = None
+        self._opened.clear()
 
     def new_key(self) -> int:
         return next(self._keys)
 
     def forget(self) -> None:
         """In the child of a fork: what was open belongs to the parent."""
-        self._lock = threading.Lock()
-        self._handle = None
+        self._opened = {}
         self.streams = Members()
         self.readers = Members()
         for callback in self.on_fork:
@@ -135,14 +138,14 @@ class HubCore:
 
 
 def _after_fork_in_child() -> None:
-    for hub in list(_hubs):
+    for hub in _hubs:
         hub.forget()
 
 
 @atexit.register
 def _close_all() -> None:
     """Hubs that the program has left open: what they owe their store is due."""
-    for hub in list(_hubs):
+    for hub in _hubs:
         if hub.has_store and hub.is_open:
             hub.close()
 

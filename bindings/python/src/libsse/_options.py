@@ -95,7 +95,7 @@ def seconds_of(name: str, value: Any) -> float:
     except OverflowError:
         seconds = -1.0
     if not seconds >= 0:  # nor is NaN
-        raise ValueError(f"{name} must be a number of seconds, not negative")
+        raise ValueError(f"{name} must not be negative, NaN or too large")
     return seconds
 
 

@@ -179,27 +179,18 @@ class News:
         return str(self._core["data"])
 
 
-_network: Optional[_core.Loop] = None
-_network_lock = threading.Lock()
+_networks: Dict[str, _core.Loop] = {}  # by "", once there is one
+os.register_at_fork(after_in_child=_networks.clear)
 
 
 def _shared_network() -> _core.Loop:
-    """One thread serves the network of all clients."""
-    global _network
-    with _network_lock:
-        if _network is None:
-            network = _core.sse_loop_new()
-            _core.sse_loop_start(network)
-            _network = network
-        return _network
-
-
-def _forget_network() -> None:
-    global _network, _network_lock
-    _network, _network_lock = None, threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget_network)
+    """One thread serves the network of all clients. Without a lock, as in HubCore."""
+    network = _networks.get("")
+    if network is None:
+        network = _core.sse_loop_new()
+        _core.sse_loop_start(network)
+        network = _networks.setdefault("", network)
+    return network
 
 
 class Client(Handle):
