@@ -157,7 +157,7 @@ class TestSending:
             (lambda: threads(log_events="5"), "log_events must be an int, not str"),
             (lambda: threads(heartbeat="x"), "heartbeat is one of comment, event"),
             (lambda: Hub(drain_s=hub), "drain_s must be a number of seconds"),
-            (lambda: Hub(shutdown_s=-1), "shutdown_s must be .* not negative"),
+            (lambda: Hub(shutdown_s=-1), "shutdown_s must not be negative"),
             (lambda: libsse.encode("x", retry_ms=-1), "retry_ms is a number from 0"),
         ]:
             with pytest.raises((TypeError, ValueError), match=sentence):
