@@ -265,7 +265,7 @@ core_rc sse_subscriber_new(sse_stream *s, sse_queue *q, const char *cursor,
 
 %nothread;
 
-%rename(in_main_interpreter) core_in_main;
+%rename(sse_in_main_interpreter) core_in_main;
 PyObject *core_in_main(void);
 
 /* ---- Loops over C calls that would cost more from Python ---- */

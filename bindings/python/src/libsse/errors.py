@@ -10,7 +10,7 @@ from typing import ClassVar, Iterator
 
 from . import _core
 
-if not _core.in_main_interpreter():
+if not _core.sse_in_main_interpreter():
     raise ImportError("libsse does not support loading in subinterpreters")
 
 
