@@ -21,8 +21,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 # Where a crash of Python or a lock in C would leave nothing, or never end.
 STALLED_S=900
 # What hands objects to C, or lives in other threads.
-memory=(test_api.py test_client.py test_interrupts.py test_lifetimes.py
-        test_producers.py test_redis.py test_respond.py test_wrong_types.py)
+memory=(test_any_calls.py test_api.py test_client.py test_interrupts.py
+        test_lifetimes.py test_producers.py test_redis.py test_respond.py
+        test_wrong_types.py)
 
 python_of_system() {
     if [[ -x /usr/bin/python3 ]]; then echo /usr/bin/python3; else echo python3; fi

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from typing import Any
 
 import anyio
@@ -666,6 +667,55 @@ class TestProcess:
             """
         )
         assert done.stdout == "refused\nwell\n", done.stderr
+
+    def test_signals_are_given_back(self) -> None:
+        """In whatever order hubs end, and with those that nobody ends."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+
+        def end(*_: object) -> None: ...
+
+        async def close(first: int) -> None:
+            hubs = [Hub(), Hub()]
+            for hub in hubs:
+                hub.watch_server()
+            for hub in hubs[first], hubs[1 - first]:
+                await hub.aclose()
+
+        async def leave() -> Any:
+            hub = Hub()
+            hub.watch_server()
+            return weakref.ref(hub)
+
+        def handlers() -> list[Any]:
+            return [signal.getsignal(number) for number in numbers]
+
+        before = [signal.signal(number, end) for number in numbers]
+        try:
+            for first in (0, 1):
+                asyncio.run(close(first))
+                assert handlers() == [end, end]
+            left = [asyncio.run(leave()) for _ in range(5)]
+            asyncio.run(close(0))
+            gc.collect()
+            assert handlers() == [end, end]
+            assert [hub() for hub in left] == [None] * 5
+        finally:
+            for number, handler in zip(numbers, before):
+                signal.signal(number, handler)
+
+    def test_signals_concern_the_main_thread(self) -> None:
+        hub = Hub()
+
+        async def watch() -> None:
+            hub.watch_server()
+
+        got: list[Any] = []
+        asyncio.run(watch())
+        thread = threading.Thread(target=lambda: got.append(asyncio.run(watch())))
+        thread.start()
+        thread.join()
+        assert got == [None]
+        asyncio.run(hub.aclose())
 
     def test_a_thousand_lives_leave_nothing(self) -> None:
         async def live(count: int) -> None:

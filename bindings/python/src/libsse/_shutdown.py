@@ -3,9 +3,10 @@ they tell the application, which for streams is never: so it must look itself.""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from ._loop import Loop
 
@@ -58,23 +59,49 @@ def _tells_end(names: Mapping[str, Any]) -> Optional[Callable[[], bool]]:
     return None
 
 
+_watching: Dict[object, Tuple[Loop, Callable[[], None]]] = {}
+os.register_at_fork(after_in_child=_watching.clear)
+_wrapped: Dict[int, Callable[[int, Any], Any]] = {}  # what stood there before us
+_handlers: Dict[int, Any] = {}  # ours, for all that watch
+
+
 def _wrap_signals(loop: Loop, begin: Callable[[], None]) -> Callable[[], None]:
-    """Other servers: on their way to their handler, signals tell the hub."""
-    before: Dict[int, Callable[[int, Any], Any]] = {}
-
-    def handler(number: int, frame: Any) -> None:
-        loop.call_threadsafe(begin)
-        before[number](number, frame)
-
+    """Other servers: on their way to their handler, signals tell the hub. What was
+    left open in a loop that is closed does not stay for that."""
+    for other, (gone, _) in list(_watching.items()):
+        if gone.is_closed:
+            _watching.pop(other, None)
+    key = object()
+    _watching[key] = (loop, begin)
     for number in (signal.SIGINT, signal.SIGTERM):
         known = signal.getsignal(number)
-        if callable(known):
-            before[number] = known
-            signal.signal(number, handler)
+        if callable(known) and known is not _handlers.get(number):
+            _wrapped[number] = known
+            _handlers[number] = _telling(known)
+            signal.signal(number, _handlers[number])
 
-    def restore() -> None:
-        for number, known in before.items():
-            if signal.getsignal(number) is handler:
-                signal.signal(number, known)
+    def forget() -> None:
+        _watching.pop(key, None)
+        if not _watching and threading.current_thread() is threading.main_thread():
+            _unwrap_signals()
 
-    return restore
+    return forget
+
+
+def _telling(before: Callable[[int, Any], Any]) -> Callable[[int, Any], None]:
+    """Whoever has wrapped ours, and been wrapped by it again, still gets to what is
+    below both."""
+
+    def handler(number: int, frame: Any) -> None:
+        for loop, begin in list(_watching.values()):
+            loop.call_threadsafe(begin)
+        before(number, frame)
+
+    return handler
+
+
+def _unwrap_signals() -> None:
+    for number, handler in list(_handlers.items()):
+        if signal.getsignal(number) is handler:
+            signal.signal(number, _wrapped[number])
+            del _handlers[number], _wrapped[number]
