@@ -181,11 +181,14 @@ class TestDepth:
     def test_what_comes(self) -> None:
         """Somebody else's stream does not break a listing, nor its event a reader."""
         text = "[" * 100_000 + "]" * 100_000
+        metadata = text[95_000:105_000]
         with sync.Hub() as hub:
-            stream = hub.create("s", metadata=text[95_000:105_000].encode())
+            stream = hub.create("s", metadata=metadata.encode())
             stream.send(text, "gap")
             (info,) = hub.streams()
-            assert info.metadata == info.raw_metadata.decode()
+            assert info.raw_metadata.decode() == metadata
+            # Some versions of Python read that much.
+            assert info.metadata == metadata or isinstance(info.metadata, list)
             (event,) = hub.recover("s").events
             assert event.gap is None
             with pytest.raises(ValueError):
