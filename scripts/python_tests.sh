@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 STALLED_S=900
 # What hands objects to C, or lives in other threads.
 memory=(test_any_calls.py test_api.py test_client.py test_interrupts.py
-        test_lifetimes.py test_producers.py test_redis.py test_respond.py
+        test_lifetimes.py test_process.py test_producers.py test_redis.py test_respond.py
         test_wrong_types.py)
 
 python_of_system() {
