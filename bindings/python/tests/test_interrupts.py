@@ -259,7 +259,7 @@ class TestReader:
 
     def test_a_first_client(self) -> None:
         def run(before: Before) -> None:
-            client._networks.clear()
+            client._network.clear()
             with before:
                 Client("http://127.0.0.1:9/")
             other = threading.Thread(target=Client, args=("http://127.0.0.1:9/",))

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from . import _core
 from ._events import check_text, without_secrets
+from ._handles import First
 from ._options import BLOCK, split
 from .errors import HubClosed, InvalidArgument, StoreUnavailable, TimedOut
 
@@ -20,13 +21,9 @@ log = logging.getLogger("libsse")
 FLUSH_MS = 5000  # for what the store has not had, when a hub ends
 
 
-# There are no locks here. An exception out of a signal's handler may leave one locked
-# (Python 3.9 even in a `with`), and a finalizer or a handler that uses the hub would
-# wait for the one that its own thread holds. Each step is one call of a dict's.
-
-
 class Members:
-    """What ends with a hub, and is not kept alive by it. Any thread."""
+    """What ends with a hub, and is not kept alive by it. Any thread; without a lock,
+    as First."""
 
     def __init__(self) -> None:
         self._members: Dict[int, weakref.ref[Any]] = {}  # by their identity
@@ -62,7 +59,7 @@ class HubCore:
         self.closed: bool = False
         self.expose_errors: bool = False
         self.waits: bool = self.has_store or self.options.get("slow_policy") == BLOCK
-        self._opened: Dict[str, _core.Hub] = {}  # by "", once it is open
+        self._opened: First[_core.Hub] = First()
         self._keys = itertools.count(1)
         self.streams: Members = Members()
         self.readers: Members = Members()  # those of threads
@@ -72,7 +69,7 @@ class HubCore:
 
     @property
     def handle(self) -> _core.Hub:
-        handle = self._opened.get("")
+        handle = self._opened.get()
         return self._open() if handle is None or self.closed else handle
 
     @property
@@ -82,17 +79,15 @@ class HubCore:
 
     @property
     def is_open(self) -> bool:
-        return "" in self._opened
+        return self._opened.get() is not None
 
     def _open(self) -> _core.Hub:
-        """When several threads come at once, one is first, and the others drop what
-        they have made."""
         handle: Optional[_core.Hub] = None
         if not self.closed:
             handle = _core.sse_hub_new(self.options)
             if self.has_store:
                 self._set_store(handle)
-            handle = self._opened.setdefault("", handle)
+            handle = self._opened.keep(handle)
         if self.closed:  # meanwhile
             self._opened.clear()
         if handle is None or self.closed:
@@ -116,7 +111,7 @@ class HubCore:
             reader.close()
         for callback in self.on_close:
             callback()
-        handle = self._opened.get("")
+        handle = self._opened.get()
         if handle is None:
             return
         try:
@@ -130,7 +125,7 @@ class HubCore:
 
     def forget(self) -> None:
         """In the child of a fork: what was open belongs to the parent."""
-        self._opened = {}
+        self._opened.clear()
         self.streams = Members()
         self.readers = Members()
         for callback in self.on_fork:

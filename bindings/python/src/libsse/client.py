@@ -32,8 +32,8 @@ from typing import (
 
 from . import _core, _loop
 from ._events import Event, check_text, text_of, without_secrets
-from ._handles import Handle
-from ._options import NEVER, flag_of
+from ._handles import First, Handle
+from ._options import NEVER, flag_of, number_of
 from .errors import SSEError, saying
 
 if TYPE_CHECKING:
@@ -179,17 +179,17 @@ class News:
         return str(self._core["data"])
 
 
-_networks: Dict[str, _core.Loop] = {}  # by "", once there is one
-os.register_at_fork(after_in_child=_networks.clear)
+_network: First[_core.Loop] = First()
+os.register_at_fork(after_in_child=_network.clear)
 
 
 def _shared_network() -> _core.Loop:
-    """One thread serves the network of all clients. Without a lock, as in HubCore."""
-    network = _networks.get("")
+    """One thread serves the network of all clients."""
+    network = _network.get()
     if network is None:
         network = _core.sse_loop_new()
         _core.sse_loop_start(network)
-        network = _networks.setdefault("", network)
+        network = _network.keep(network)
     return network
 
 
@@ -226,8 +226,6 @@ class Client(Handle):
         if profile not in _PROFILES:
             raise ValueError(f"profile is one of {', '.join(_PROFILES)}")
         numbers["profile"] = _PROFILES.index(profile)
-        if token is not None and not isinstance(token, str) and not callable(token):
-            raise TypeError("token must be a str, or a function that gives one")
         numbers["flags"] = (
             _ACK * flag_of("ack", ack)
             | _COMMENTS * flag_of("comments", comments)
@@ -469,9 +467,8 @@ def _setting(name: str) -> int:
 
 
 def _numbers(options: Dict[str, Any]) -> Dict[str, int]:
-    for name, value in options.items():
-        if value is not None and (not isinstance(value, int) or value is True):
-            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-        if value is not None and value < 0:
-            raise ValueError(f"{name} must not be negative")
-    return {k: NEVER if v is None else v for k, v in options.items()}
+    """None is never, for all of a client's."""
+    return {
+        name: NEVER if value is None else number_of(name, value)
+        for name, value in options.items()
+    }
