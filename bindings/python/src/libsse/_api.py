@@ -539,5 +539,6 @@ __all__ = [
     "Forbidden",
     "Request",
     "allows",
+    "check_hook",
     "event_json",
 ]

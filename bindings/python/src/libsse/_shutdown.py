@@ -61,8 +61,8 @@ def _tells_end(names: Mapping[str, Any]) -> Optional[Callable[[], bool]]:
 
 _watching: Dict[object, Tuple[Loop, Callable[[], None]]] = {}
 os.register_at_fork(after_in_child=_watching.clear)
-_wrapped: Dict[int, Callable[[int, Any], Any]] = {}  # what stood there before us
-_handlers: Dict[int, Any] = {}  # ours, for all that watch
+# By the signal: our handler, for all that watch, and the one that stood there before.
+_wrapped: Dict[int, Tuple[Any, Any]] = {}
 
 
 def _wrap_signals(loop: Loop, begin: Callable[[], None]) -> Callable[[], None]:
@@ -75,10 +75,11 @@ def _wrap_signals(loop: Loop, begin: Callable[[], None]) -> Callable[[], None]:
     _watching[key] = (loop, begin)
     for number in (signal.SIGINT, signal.SIGTERM):
         known = signal.getsignal(number)
-        if callable(known) and known is not _handlers.get(number):
-            _wrapped[number] = known
-            _handlers[number] = _telling(known)
-            signal.signal(number, _handlers[number])
+        ours, _ = _wrapped.get(number, (None, None))
+        if callable(known) and known is not ours:
+            ours = _telling(known)
+            _wrapped[number] = (ours, known)
+            signal.signal(number, ours)
 
     def forget() -> None:
         _watching.pop(key, None)
@@ -101,7 +102,7 @@ def _telling(before: Callable[[int, Any], Any]) -> Callable[[int, Any], None]:
 
 
 def _unwrap_signals() -> None:
-    for number, handler in list(_handlers.items()):
-        if signal.getsignal(number) is handler:
-            signal.signal(number, _wrapped[number])
-            del _handlers[number], _wrapped[number]
+    for number, (ours, before) in list(_wrapped.items()):
+        if signal.getsignal(number) is ours:
+            signal.signal(number, before)
+            del _wrapped[number]

@@ -215,12 +215,13 @@ class StreamResponse(BaseResponse):
         try:
             if self._producer is not None:
                 check_cursor(request.cursor)
-            if not await self._ensure(is_head=scope["method"] == "HEAD"):
-                return await send_head(scope, send, self._id, self.raw_headers)
-            asked = Follow(self._id, request.cursor, request.poll)
-            answer = await follow(
-                self._hub, asked, scope, receive, send, self.raw_headers, POLL_S
-            )
+            if await self._ensure(is_head=scope["method"] == "HEAD"):
+                asked = Follow(self._id, request.cursor, request.poll)
+                answer = await follow(
+                    self._hub, asked, scope, receive, send, self.raw_headers, POLL_S
+                )
+            else:
+                await send_head(scope, send, self._id, self.raw_headers)
         except SSEError as error:
             answer = api.refuse(error)
         if answer is not None:
