@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import libsse
 from libsse import _core, asgi, sync, wsgi
+from libsse._events import check_cursor
 from libsse.prometheus import HubCollector
 
 URL = "http://127.0.0.1:9/"  # where nobody listens
@@ -160,6 +163,40 @@ class TestWrongTypes:
     def test_a_store_that_is_none(self) -> None:
         with pytest.raises(libsse.InvalidArgument):
             sync.Hub("nonsense://").create()
+
+
+def test_a_cursor_is_the_same_to_python_and_c() -> None:
+    """Python looks before it makes a stream, C when it reads one."""
+    choose = random.Random(3)
+    cursors = [
+        *("", "0", "$", "00", "01", "1", "-", "1-", "0-00000000", "$1", " 1", "1\n"),
+        *("100000000000000", "100000000000001", "999999999999999", "1000000000000000"),
+        *(
+            "1-0123456",
+            "1-0123456f",
+            "1-0123456g",
+            "1-0123456A",
+            "1-0123456\n",
+            "\uff11",
+        ),
+    ]
+    for _ in range(2000):
+        size = choose.randrange(1, 18)
+        cursors.append("".join(choose.choice("019-$af ") for _ in range(size)))
+    with sync.Hub() as hub:
+        hub.create("s").send("x")
+        for cursor in cursors:
+            assert is_refused(check_cursor, cursor) == is_refused(
+                lambda text: hub.subscribe("s", text).close(), cursor
+            ), cursor
+
+
+def is_refused(call: Callable[[str], None], cursor: str) -> bool:
+    try:
+        call(cursor)
+    except libsse.BadCursor:
+        return True
+    return False
 
 
 class TestDepth:

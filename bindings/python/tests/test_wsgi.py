@@ -19,11 +19,11 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from libsse.wsgi import Application, respond
 from suite.api import JSON
-from helpers import serving_wsgi as serving
 from suite.checks import assert_error
 from suite.sse_reader import Event, Parser, Retry
 from suite.wire import Connection, fetch
 from helpers import logged
+from helpers import serving_wsgi as serving
 from test_servers import DEADLINE_S, PYTHON, Server, check_a_life
 
 import libsse
