@@ -1,7 +1,8 @@
 """How the tests start a server.
 
 SSE_BUILD_DIR names the build to test (default: build). SSE_SERVER_COMMAND
-runs another server that takes the same flags instead.
+runs another server that takes the same flags instead. SSE_TEST_SEED gives
+another seed to what is done at random.
 """
 
 import os
@@ -42,6 +43,12 @@ def build_dir() -> Path:
 def command(build_dir: Path) -> list[str]:
     other = os.environ.get("SSE_SERVER_COMMAND")
     return shlex.split(other) if other else [str(build_dir / "bin" / "sse-server")]
+
+
+@pytest.fixture(scope="session")
+def seed() -> str:
+    """Of what tests do at random: the same each time, unless it is given."""
+    return os.environ.get("SSE_TEST_SEED", "1")
 
 
 @pytest.fixture(scope="session")

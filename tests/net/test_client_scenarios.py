@@ -6,7 +6,6 @@ script_server.py where it has to misbehave. The times are shorter than in the
 field, by options; the logic is the same.
 """
 
-import secrets
 import signal
 import threading
 import time
@@ -61,13 +60,6 @@ class Story:
         client.wait("end", cause="terminal")
         assert_whole(self.written, client.entries())
         assert client.of("gap") == []
-
-
-@pytest.fixture
-def seed() -> str:
-    seed = secrets.token_hex(4)
-    print("seed", seed)
-    return seed
 
 
 @pytest.fixture

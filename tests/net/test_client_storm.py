@@ -2,7 +2,6 @@
 at any byte, and whatever the network does, no event is lost or comes twice."""
 
 import random
-import secrets
 import time
 from typing import Any
 
@@ -61,9 +60,9 @@ def shake(client: Client, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["ack"]], ids=["plain", "ack"])
-def test_a_storm(own_server: Serve, driver: Driver, flags: list[str]) -> None:
-    seed = secrets.token_hex(4)
-    print("seed", seed)
+def test_a_storm(
+    own_server: Serve, driver: Driver, seed: str, flags: list[str]
+) -> None:
     chance = random.Random(seed)
     server = own_server()
     api = Api(server.base_url)

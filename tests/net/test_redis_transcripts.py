@@ -2,12 +2,10 @@
 
 Three servers on one Redis. Writers use the first, readers the other two, and
 their connections are cut at random. Streams are written over HTTP, by
-`sse pub`, and by programs with a hub of their own. The seed of a failure is in
-its output: SSE_TEST_SEED=... runs it again. `make chaos` does it for longer.
+`sse pub`, and by programs with a hub of their own. `make chaos` does it for
+longer, and with a new seed each time.
 """
 
-import os
-import secrets
 from pathlib import Path
 
 import pytest
@@ -15,13 +13,6 @@ import pytest
 import chaos
 from chaos import Scenario, Size, with_trouble
 from store_verdict import Verdict
-
-
-@pytest.fixture
-def seed() -> str:
-    seed = os.environ.get("SSE_TEST_SEED") or secrets.token_hex(4)
-    print(f"SSE_TEST_SEED={seed}")
-    return seed
 
 
 def assert_whole(verdicts: dict[str, Verdict]) -> None:

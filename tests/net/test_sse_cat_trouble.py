@@ -270,13 +270,14 @@ class Relay:
 
 class TestNetwork:
     def test_cut_connections_do_no_harm(
-        self, sse: Command, api: Api, stream: str, url: str
+        self, sse: Command, api: Api, stream: str, seed: str
     ) -> None:
         texts = [f"line {i}" for i in range(2_000)]
         api.append_many(stream, texts)
         api.complete(stream)
         port = int(api.base_url.rpartition(":")[2])
-        budgets = [random.randint(1_000, 20_000) for _ in range(4)]
+        chance = random.Random(seed)
+        budgets = [chance.randint(1_000, 20_000) for _ in range(4)]
         with Relay(port, budgets) as relay:
             done = run(sse, f"http://127.0.0.1:{relay.port}/api/stream/{stream}")
         assert done.returncode == 0

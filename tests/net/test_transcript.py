@@ -1,12 +1,9 @@
 """What a reader has is what the writer wrote, whatever happens between them.
 
 Writers and readers are processes of their own. The readers' connections are
-cut at random bytes; the server is stopped for a while, or killed. The seed of
-a failure is in its output: SSE_TEST_SEED=... runs it again.
+cut at random bytes; the server is stopped for a while, or killed.
 """
 
-import os
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -31,13 +28,6 @@ from transcripts import (
 )
 
 FREEZE_S = 0.3
-
-
-@pytest.fixture
-def seed() -> str:
-    seed = os.environ.get("SSE_TEST_SEED") or secrets.token_hex(4)
-    print(f"SSE_TEST_SEED={seed}")
-    return seed
 
 
 class Run:
@@ -125,7 +115,7 @@ def test_a_small_log_loses_nothing_in_silence(own_server: Serve, seed: str) -> N
 def test_a_late_reader_of_a_small_log(own_server: Serve, seed: str) -> None:
     """Nobody read while it was written: the first gap is known exactly."""
     server = own_server(log_events=50)
-    run = Run(server, seed, 10, events=200)
+    run = Run(server, seed, 10, events=200, mean_bytes=500)
     with run.scripts("writer_process.py") as writers:
         written = lives_of(writers)
     with run.scripts("reader_process.py") as readers:
