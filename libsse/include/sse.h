@@ -244,6 +244,13 @@ SSE_API int sse_hub_stop(sse_hub *hub, const char *id, size_t id_len);
  * SSE_ERR_NOT_FOUND. Any thread. */
 SSE_API int sse_hub_remove(sse_hub *hub, const char *id, size_t id_len);
 
+/* What other hubs write comes here a moment later. With this it is here before
+ * one asks: waits for the store, if the stream is another hub's and active.
+ * Returns SSE_OK, also where there is no such stream or the store is away, or
+ * SSE_ERR_NOMEM, SSE_ERR_LIMIT, or SSE_ERR_STORE when it does not answer. Any
+ * thread. */
+SSE_API int sse_hub_refresh(sse_hub *hub, const char *id, size_t id_len);
+
 /* Writes the hub's metrics in the Prometheus text format 0.0.4. Returns SSE_OK,
  * or SSE_ERR_TOO_BIG for a full buffer, which is then as it was. Any thread. */
 SSE_API int sse_hub_metrics(sse_hub *hub, sse_buffer *out);
@@ -258,8 +265,8 @@ typedef struct sse_queue sse_queue; /* see below */
  * memory while it is away. Streams of other hubs are fetched when somebody asks
  * for them. Calls that must ask the store then wait for its answer, up to
  * command_ms: sse_stream_new, sse_stream_open, sse_subscriber_new, sse_list_new,
- * sse_hub_stop, sse_hub_remove, sse_hub_settle, and appends to a stream with
- * SSE_STREAM_SHARED; they return SSE_ERR_STORE when it gives none. */
+ * sse_hub_stop, sse_hub_remove, sse_hub_refresh, sse_hub_settle, and appends to
+ * a stream with SSE_STREAM_SHARED; they return SSE_ERR_STORE when it gives none. */
 typedef struct sse_store_options {
     uint32_t size;        /* sizeof(sse_store_options)                      */
     uint32_t flags;       /* reserved, must be 0                            */

@@ -69,6 +69,28 @@ static void gives_the_id_that_readers_get(void **state)
     reader_close(&there);
 }
 
+static void refreshes_what_is_behind(void **state)
+{
+    reader                 there;
+    sse_event_id           id;
+    const sse_stream_info *info;
+
+    (void)state;
+    OK(sse_hub_refresh(a, "nobody", 6));
+    reader_open(&there, b, "s", "");
+    for (unsigned n = 0; n < 200; n++) {
+        OK(sse_stream_append(s, "", 0, "x", 1, &id));
+        OK(sse_hub_refresh(b, "s", 1));
+        OK(sse_stream_get_info(t, &info));
+        assert_int_equal(info->last_seq, id.seq);
+    }
+    OK(store_end(s, SSE_STATE_COMPLETED, "{}"));
+    OK(sse_hub_refresh(b, "s", 1));
+    OK(sse_stream_get_info(t, &info));
+    assert_int_equal(info->state, SSE_STATE_COMPLETED);
+    reader_close(&there);
+}
+
 static void ends_everywhere(void **state)
 {
     reader here, there;
@@ -361,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(gives_the_id_that_readers_get, start,
                                         stop),
+        cmocka_unit_test_setup_teardown(refreshes_what_is_behind, start, stop),
         cmocka_unit_test_setup_teardown(ends_everywhere, start, stop),
         cmocka_unit_test_setup_teardown(has_at_once_what_it_appends, start,
                                         stop),

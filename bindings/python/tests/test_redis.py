@@ -64,6 +64,24 @@ def test_the_first_bytes_may_come_before_the_reader_is_open(url: str) -> None:
     run_main(main)
 
 
+def test_what_was_written_elsewhere_can_be_recovered(url: str) -> None:
+    """At once, though the message that tells of it may be on its way."""
+
+    async def main() -> None:
+        async with two_hubs(url) as (one, two):
+            stream = await one.create(shared=True)
+            async with two.subscribe(stream.id):
+                for n in range(200):
+                    last = await stream.send(n)
+                    found = await two.recover(stream.id)
+                    assert (found.last_event_id, len(found.events)) == (last, n + 1)
+                last = await stream.complete()
+                found = await two.recover(stream.id)
+                assert (found.state, found.last_event_id) == ("completed", last)
+
+    run_main(main)
+
+
 def test_stop_from_elsewhere(url: str) -> None:
     async def main() -> None:
         ended: list[str] = []

@@ -304,7 +304,8 @@ void sse__api_remove(sse_request *r)
     sse__stream *s;
     int          rc;
 
-    if ((r->has_user && sse__ask_for_stream(r, "", 0, true, sse__api_remove)) ||
+    if ((r->has_user &&
+         sse__ask_for_stream(r, "", 0, SSE__ASK_WHAT, sse__api_remove)) ||
         sse__hub_enter(hub) < 0)
         return;
     s = sse__request_stream(r);
@@ -358,7 +359,8 @@ void sse__api_stop(sse_request *r)
     bool         asked = false;
     int          rc = SSE_ERR_NOT_FOUND;
 
-    if ((r->has_user && sse__ask_for_stream(r, "", 0, true, sse__api_stop)) ||
+    if ((r->has_user &&
+         sse__ask_for_stream(r, "", 0, SSE__ASK_WHAT, sse__api_stop)) ||
         sse__hub_enter(server->hub) < 0)
         return;
     s = sse__request_stream(r);
@@ -466,7 +468,8 @@ void sse__api_recover(sse_request *r)
     size_t       after_len;
     const char  *after = sse_request_query_value(r, "after", 5, &after_len);
 
-    if (sse__ask_for_stream(r, after, after_len, false, sse__api_recover) ||
+    if (sse__ask_for_stream(r, after, after_len, SSE__ASK_NOW,
+                            sse__api_recover) ||
         sse__hub_enter(server->hub) < 0)
         return;
     server->scratch.len = 0;

@@ -400,7 +400,8 @@ static bool by_store(sse_request *r, batch *b, uint32_t state)
     if (!r->conn->server->hub->store)
         return false;
     r->parked_state = state;
-    if (r->has_user && sse__ask_for_stream(r, "", 0, true, append_events))
+    if (r->has_user &&
+        sse__ask_for_stream(r, "", 0, SSE__ASK_WHAT, append_events))
         return true;
     rc = append_stored(r, b, state);
     if (rc < 0)

@@ -127,26 +127,28 @@ void sse__ask_and_go_on(sse_request *r, sse__op *op,
 }
 
 /* With the lock. An op when the store must be asked. */
-static int fetch_op(sse_request *r, const sse__cursor *cursor, bool look,
-                    sse__op **out)
+static int fetch_op(sse_request *r, const sse__cursor *cursor,
+                    sse__ask_for what, sse__op **out)
 {
     sse_hub           *hub = server_of(r)->hub;
     const sse__stream *s = sse__hub_find(&hub->core, r->id.data, r->id.len);
+    bool               fresh = what == SSE__ASK_NOW && sse__store_may_lag(s);
 
     *out = NULL;
-    if (s && (look || sse__store_covers(s, cursor)))
+    if (s && !fresh && (what == SSE__ASK_WHAT || sse__store_covers(s, cursor)))
         return SSE_OK;
     *out = sse__op_new(SSE__OP_FETCH, r->id.data, r->id.len,
                        sse__store_answer_by(hub));
     if (!*out)
         return SSE_ERR_NOMEM;
     (*out)->cursor = *cursor;
-    (*out)->look = look;
+    (*out)->look = what == SSE__ASK_WHAT;
+    (*out)->fresh = fresh;
     return SSE_OK;
 }
 
 bool sse__ask_for_stream(sse_request *r, const char *cursor, size_t cursor_len,
-                         bool look, void (*again)(sse_request *r))
+                         sse__ask_for what, void (*again)(sse_request *r))
 {
     sse_hub    *hub = server_of(r)->hub;
     sse__cursor at = {.kind = SSE__CURSOR_NEW};
@@ -155,10 +157,10 @@ bool sse__ask_for_stream(sse_request *r, const char *cursor, size_t cursor_len,
 
     if (!hub->store || r->fetched || server_of(r)->closing)
         return false;
-    if (!look && sse__cursor_parse(&at, cursor, cursor_len) < 0)
-        look = true; /* whether there is such a stream is said first */
+    if (what != SSE__ASK_WHAT && sse__cursor_parse(&at, cursor, cursor_len) < 0)
+        what = SSE__ASK_WHAT; /* whether there is such a stream is said first */
     if ((rc = sse__hub_enter(hub)) == SSE_OK) {
-        if ((rc = fetch_op(r, &at, look, &op)) == SSE_OK && op)
+        if ((rc = fetch_op(r, &at, what, &op)) == SSE_OK && op)
             sse__ask_and_go_on(r, op, again);
         sse__hub_leave(hub);
     }

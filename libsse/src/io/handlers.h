@@ -36,7 +36,7 @@ void sse__api_health(sse_request *r);
 /* ---- reader.c ---- */
 
 void sse__reader_start(sse_request *r); /* subscribes, and answers */
-bool sse__reader_flush(sse_server *s); /* true: it stopped early */
+bool sse__reader_flush(sse_server *s);  /* true: it stopped early */
 void sse__reader_written(sse__conn *c);
 void sse__reader_goodbye(sse__conn *c); /* ends a stream for a shutdown     */
 void sse__reader_poll_timeout(sse__conn *c);
@@ -57,11 +57,17 @@ void sse__ask_give_up(sse_request *r); /* its answer does not come */
 void sse__ask_and_go_on(sse_request *r, struct sse__op *op,
                         void (*again)(sse_request *r));
 
-/* Sees to it that the stream of the path is here, if there is one, for a reader
- * at this cursor; with `look`, that what it is can be seen. True: the request
- * waits for the store, and `again` follows; or it has been answered. */
+typedef enum sse__ask_for {
+    SSE__ASK_WHAT = 0,   /* the stream is; the cursor says nothing          */
+    SSE__ASK_EVENTS = 1, /* for a reader at the cursor                      */
+    SSE__ASK_NOW = 2     /* the same, with all that there is by now         */
+} sse__ask_for;
+
+/* Sees to it that so much of the path's stream is here, if there is one. True:
+ * the request waits for the store, and `again` follows; or it has been
+ * answered. */
 bool sse__ask_for_stream(sse_request *r, const char *cursor, size_t cursor_len,
-                         bool look, void (*again)(sse_request *r));
+                         sse__ask_for what, void (*again)(sse_request *r));
 
 /* ---- events.c ---- */
 

@@ -323,7 +323,8 @@ void sse__reader_start(sse_request *r)
     size_t      cursor_len;
     const char *cursor = cursor_of(r, &cursor_len);
 
-    if (sse__ask_for_stream(r, cursor, cursor_len, false, sse__reader_start))
+    if (sse__ask_for_stream(r, cursor, cursor_len, SSE__ASK_EVENTS,
+                            sse__reader_start))
         return;
 
     if (head && poll) {

@@ -171,11 +171,15 @@ int sse__store_fetch(sse_hub *hub, const char *id, size_t id_len,
     return ask_and_free(hub, op);
 }
 
+bool sse__store_may_lag(const sse__stream *s)
+{
+    return s && sse__stream_is_mirror(s) && s->state == SSE_STATE_ACTIVE;
+}
+
 int sse__op_new_look(sse_hub *hub, const sse__stream *s, sse__op **out)
 {
     *out = NULL;
-    if (!hub->store || !s || !sse__stream_is_mirror(s) ||
-        s->state != SSE_STATE_ACTIVE)
+    if (!hub->store || !sse__store_may_lag(s))
         return SSE_ERR_EXISTS;
     *out = new_op(hub, SSE__OP_FETCH, s->id, s->node.key_len);
     if (!*out)

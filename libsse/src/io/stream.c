@@ -47,6 +47,17 @@ int sse_hub_remove(sse_hub *hub, const char *id, size_t id_len)
     return rc;
 }
 
+int sse_hub_refresh(sse_hub *hub, const char *id, size_t id_len)
+{
+    int rc = sse__hub_enter(hub);
+
+    if (rc < 0)
+        return rc;
+    rc = sse__store_look(hub, sse__hub_find(&hub->core, id, id_len));
+    sse__hub_leave(hub);
+    return rc == SSE_ERR_EXISTS || rc == SSE_ERR_NOT_FOUND ? SSE_OK : rc;
+}
+
 int sse_hub_metrics(sse_hub *hub, sse_buffer *out)
 {
     size_t before = out->buf.len;

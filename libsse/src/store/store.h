@@ -162,9 +162,12 @@ int64_t sse__store_answer_by(const sse_hub *hub);
 int sse__op_new_create(sse_hub *hub, sse__stream *s, sse__op **out);
 int sse__store_create(sse_hub *hub, sse__stream *s);
 
-/* A mirror that is active here may have ended a moment ago, with the message on
- * its way: makes the operation that looks how `s` is now. SSE_ERR_EXISTS for one
- * that needs no look. The second one asks, and waits. */
+/* Whether others may have written to `s` (NULL: no) what is on its way still,
+ * its end perhaps: to an active mirror. */
+bool sse__store_may_lag(const sse__stream *s);
+
+/* Makes the operation that looks how `s` is now. SSE_ERR_EXISTS for one that
+ * cannot lag. The second one asks, and waits. */
 int sse__op_new_look(sse_hub *hub, const sse__stream *s, sse__op **out);
 int sse__store_look(sse_hub *hub, const sse__stream *s);
 

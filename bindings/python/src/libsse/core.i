@@ -242,6 +242,7 @@ core_rc sse_hub_set_store(sse_hub *hub, const char *url, size_t len,
                           const sse_store_options *opts);
 core_rc sse_hub_stop(sse_hub *hub, const char *id, size_t id_len);
 core_rc sse_hub_remove(sse_hub *hub, const char *id, size_t id_len);
+core_rc sse_hub_refresh(sse_hub *hub, const char *id, size_t id_len);
 core_rc sse_hub_settle(sse_hub *hub, const char *id, size_t id_len, int state,
                        const char *type, size_t type_len, const char *data,
                        size_t data_len);

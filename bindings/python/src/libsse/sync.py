@@ -425,6 +425,7 @@ class Hub(Handle):
     def recover(self, id: str, after: str = "") -> Recovered:
         """What is known of a stream, with the events kept behind `after`."""
         check_text("after", after)
+        _core.sse_hub_refresh(self.core.handle, check_id(id))
         stream = self.open(id)
         whole = self._kept(stream, "")
         info = stream.info()
