@@ -262,8 +262,8 @@ def test_a_stall_is_detected_and_told(story: Story, driver: Driver) -> None:
 def test_heartbeats_are_signs_of_life(story: Story, driver: Driver) -> None:
     """For longer than a stall takes, and without an event."""
     story.write(1)
-    client = story.start(driver, stall_ms=2000, flags=["comments"])
-    client.until(lambda: len(client.of("comment")) >= 15)
+    client = story.start(driver, stall_ms=4000, flags=["comments"])
+    client.until(lambda: len(client.of("comment")) >= 25)
     assert client.of("error") == []
     story.complete()
     story.assert_whole(client)
@@ -285,7 +285,7 @@ def test_no_answer_is_told(story: Story, driver: Driver) -> None:
 def test_a_slow_network(story: Story, driver: Driver) -> None:
     """Slow is not dead: it never stays silent for long."""
     story.proxy.plan = lambda: Faults(connect_s=0.2, delay_s=0.001, piece=7, rate=3000)
-    client = story.start(driver, stall_ms=2000)
+    client = story.start(driver, stall_ms=4000)
     for _ in range(5):
         story.write(20)
     story.complete()
@@ -330,13 +330,13 @@ def test_a_reader_that_does_not_take(story: Story, driver: Driver) -> None:
     """The socket waits, not the memory; nor is the silence a stall."""
     size, count = 10_000, 200
     client = driver.prepare()
-    options = {**QUICK, "queue_bytes": 50_000, "stall_ms": 1000, "manual": True}
+    options = {**QUICK, "queue_bytes": 50_000, "stall_ms": 4000, "manual": True}
     assert client.ask("start", url=story.url, **options) == 0
     for _ in range(count // 50):
         story.write(50, size)
     story.complete()
     wait_until(lambda: story.proxy.accepted == 1)
-    time.sleep(2)  # longer than a stall, and nobody takes anything
+    time.sleep(5)  # longer than a stall, and nobody takes anything
     while not client.of("end"):
         client.do("take", count=100)
     story.assert_whole(client)
@@ -480,7 +480,7 @@ def test_a_token_is_renewed_before_it_expires(
     """A second connection takes over; what both bring is delivered once."""
     client = driver.start(script.url(), flags=["token"], **QUICK)
     client.wait("token")
-    client.do("token", token="one", lifetime_ms=1500)
+    client.do("token", token="one", lifetime_ms=4000)
     old = script.next()
     old.stream(b"id:1-0000000a\ndata:1\n\n")
     client.wait("event", data="1")

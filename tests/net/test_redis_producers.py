@@ -18,7 +18,7 @@ from suite.api import PREFIX, TEXT, Api, Reader, fresh_id
 from suite.checks import assert_error
 from suite.sse_reader import Event
 
-LEASE_MS = 1500
+LEASE_MS = 3000  # programs that live may be slow
 SWEEP_MS = 200
 STOP_REQUESTED, REMOVED, ENDED = 4, 3, -7
 NOT_FOUND = -5
@@ -226,7 +226,7 @@ class TestOrphans:
         self, nodes: Nodes, start: Start, store: str, redis: RedisServer
     ) -> None:
         """It is asked about again, and nobody else settles it."""
-        api = nodes.start()
+        api = nodes.start(heartbeat_ms=600_000)
         quick = {"lease_ms": LEASE_MS // 2}
         guardian = start(streams=0, judge="active", name="g", **quick)
         self.wait_for_guardian(store, redis)
