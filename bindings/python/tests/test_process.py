@@ -119,8 +119,8 @@ class TestProcess:
 
         before = signal.signal(signal.SIGALRM, ring)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
             with pytest.raises(Alarm):
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
                 next(reader)
         finally:
             signal.signal(signal.SIGALRM, before)
