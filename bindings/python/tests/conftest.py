@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from suite.fixtures import *  # noqa: E402, F403
 from suite.fixtures import Serve  # noqa: E402
 from suite.ports import free_port  # noqa: E402
 from suite.server import Server  # noqa: E402
+
+from libsse import _core  # noqa: E402
 
 # A child that crashes says where.
 os.environ["PYTHONFAULTHANDLER"] = "1"
@@ -110,6 +113,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a test in each of the two."""
     monkeypatch.setattr(helpers, "backend", request.param)
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A call of C that waits until it may go on."""
+
+    def patch(name: str) -> tuple[threading.Event, threading.Event]:
+        within, go_on = threading.Event(), threading.Event()
+        call = getattr(_core, name)
+
+        def wait(*args: Any) -> Any:
+            within.set()
+            go_on.wait(20)
+            return call(*args)
+
+        monkeypatch.setattr(_core, name, wait)
+        return within, go_on
+
+    return patch
 
 
 @pytest.fixture(scope="session")

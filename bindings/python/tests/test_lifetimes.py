@@ -19,25 +19,6 @@ import libsse
 from libsse import Hub, _core, sync
 
 
-@pytest.fixture
-def slowly(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A call of C that waits until it may go on."""
-
-    def patch(name: str) -> tuple[threading.Event, threading.Event]:
-        within, go_on = threading.Event(), threading.Event()
-        call = getattr(_core, name)
-
-        def wait(*args: Any) -> Any:
-            within.set()
-            go_on.wait(20)
-            return call(*args)
-
-        monkeypatch.setattr(_core, name, wait)
-        return within, go_on
-
-    return patch
-
-
 async def ended(hub: Hub) -> None:
     """Returns when the hub has told all that its server ends."""
     hub.begin_shutdown()

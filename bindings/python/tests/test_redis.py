@@ -152,16 +152,16 @@ def test_guardian(url: str) -> None:
             asked.append(info)
             return "failed", {"why": "its worker died"}
 
-        async with Hub(url, lease_ms=1000, sweep_ms=200) as hub:
+        async with Hub(url, lease_ms=3000, sweep_ms=200) as hub:
             command = [sys.executable, "-c", DYING, url]
             worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             assert worker.stdout
             id = worker.stdout.readline().strip()
             async with hub.subscribe(id) as reader:
                 await reader.__anext__()
-            worker.kill()
-            worker.wait()
             async with hub.guardian(on_orphan):
+                worker.kill()
+                worker.wait()
                 *_, last = await events_of(hub, id)
             assert (last.type, last.json()) == ("failed", {"why": "its worker died"})
             assert ("u9", id) in [(info.user_id, info.id) for info in asked]
@@ -172,7 +172,7 @@ def test_guardian(url: str) -> None:
 DYING = """
 import sys, time
 from libsse import sync
-hub = sync.Hub(sys.argv[1], lease_ms=1000)
+hub = sync.Hub(sys.argv[1], lease_ms=3000)
 stream = hub.create(user_id="u9")
 stream.send("x")
 print(stream.id, flush=True)
@@ -193,21 +193,22 @@ def test_a_store_that_is_away() -> None:
     run_main(main)
 
 
-def test_the_loop_goes_on_while_a_store_is_waited_for() -> None:
+def test_the_loop_goes_on_while_a_store_is_waited_for(slowly: Any) -> None:
     async def main() -> None:
-        async with Hub("redis://127.0.0.1:1", start_ms=50, command_ms=1000) as hub:
+        async with Hub("redis://127.0.0.1:1", start_ms=50, command_ms=200) as hub:
 
             async def create() -> None:
                 with pytest.raises(libsse.StoreUnavailable):
                     await hub.create(shared=True)
 
+            within, go_on = slowly("sse_stream_new")
             async with beside() as begin:
                 created = begin(create)
-                turns = 0
-                while not created.done:
+                await until(within.is_set)
+                for _ in range(20):
                     await anyio.sleep(0.001)
-                    turns += 1
-            assert turns > 20
+                assert not created.done
+                go_on.set()
 
     run_main(main)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from suite.sse_reader import Event
-from suite.wire import Connection
-from test_servers import COMMANDS, DEADLINE_S, Server
+from test_servers import COMMANDS, DEADLINE_S, Server, wait_for_workers
 
 WORKERS = {
     "uvicorn": "--workers",
@@ -18,13 +17,6 @@ WORKERS = {
     "granian": "--workers",
 }
 CANCELLED = ("cancelled", '{"reason":"shutdown"}')
-
-
-def wait_for_workers(server: Server, count: int) -> None:
-    pids = set()
-    while len(pids) < count:
-        with Connection(server.base_url) as connection:
-            pids.add(connection.ask("GET", "/pid").json())
 
 
 @pytest.mark.parametrize("name", WORKERS)
