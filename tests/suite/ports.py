@@ -8,7 +8,7 @@ from pathlib import Path
 
 _claims: list[socket.socket] = []
 
-FIRST = 10_000  # above those that known services have
+FIRST = 11_000  # above those that known services have, and that browsers refuse
 OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
