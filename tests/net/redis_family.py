@@ -101,7 +101,7 @@ class Sentinel:
     def knows_the_replica(self) -> bool:
         """And has asked it, so that it could promote it."""
         try:
-            with redis.Redis(port=self.port, decode_responses=True) as client:
+            with redis.Redis("127.0.0.1", self.port, decode_responses=True) as client:
                 replicas = client.execute_command("SENTINEL", "REPLICAS", "main")
         except redis.RedisError:
             return False
