@@ -16,19 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodes import Nodes, wait_until
+from nodes import Nodes, wait_for_health, wait_until
 from processes import Script
 from producers import Producer
 from redis_family import Family, Sentinel, Switch
 from redis_server import RedisServer
 from store_verdict import Record, Verdict, judge, judge_log
 from suite.api import Api
+from suite.ports import free_port
 from suite.wire import TIMEOUT_S
 from transcripts import Entry, halves, is_gap
 
 Trouble = Callable[["Run"], bool | None]  # False: no more of it
 
 PATIENCE_S = 90  # beyond what writing takes
+LATE_S = 7  # what a process may be late
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Run:
         with ExitStack() as stack:
             self.nodes = stack.enter_context(Nodes(command, self.store_url))
             self.writes = self.nodes.start_many(1)
-            self.reads = self.nodes.start_many(2)
+            self.reads = [self.nodes.start(port=free_port()) for _ in range(2)]
             writers = stack.enter_context(self.writers())
             self.start_producers(stack)
             readers = stack.enter_context(self.readers())
@@ -159,16 +161,20 @@ class Run:
             timer.cancel()
 
     def make_trouble(self, trouble: Trouble | None) -> None:
-        """For as long as is written. A store that forgets does so while all
-        streams run: nobody could give back the end of one that was over."""
+        """Once, and for as long as is written. A store that forgets does so while
+        all streams run: nobody could give back the end of one that was over. So
+        it forgets early, and there is time left for who is late."""
         if not trouble:
             return
-        until = time.monotonic() + self.size.write_s * (1 if self.keeps else 0.6)
+        write_s = self.size.write_s
+        until = time.monotonic() + (
+            write_s if self.keeps else min(0.6 * write_s, write_s - LATE_S)
+        )
         time.sleep(self.size.every_s)
-        while time.monotonic() < until:
+        while True:
             more = trouble(self)
             self.actions += 1
-            if more is False:
+            if more is False or time.monotonic() > until:
                 return
             time.sleep(self.size.every_s * self.random.uniform(0.5, 1.5))
 
@@ -190,6 +196,8 @@ class Run:
         self, written: dict[str, list[Record]], read: dict[str, list[list[Entry]]]
     ) -> dict[str, Verdict]:
         verdicts: dict[str, Verdict] = {}
+        for server in self.alive():
+            wait_for_health(Api(server.base_url), 200)
         for stream, records in written.items():
             log = self.log_of(stream)
             judge_log(records, log).assert_honest()
@@ -281,7 +289,7 @@ def kill_reader_node(run: Run) -> None:
     """And another takes its place; readers go to the one that is left first."""
     servers = run.nodes.servers
     victim = run.random.randrange(1, len(servers))
-    port = servers[victim].port
+    port = servers[victim].port  # a free_port()
     servers[victim].signal(signal.SIGKILL)
     servers[victim].process.wait(TIMEOUT_S)
     run.nodes.start(port=port)

@@ -4,7 +4,8 @@ One process follows many streams at once. Each reader cuts its connection
 after a random number of bytes, often in the middle of an event, and comes
 back with the id of the last event that it had whole, until the server says
 (204) that there will be nothing more. Reads its task from standard input, one
-line of JSON; writes the transcripts as one line of JSON.
+line of JSON; writes `reading` with the first event and, last, the transcripts as
+one line of JSON.
 """
 
 import asyncio
@@ -88,6 +89,18 @@ class StreamReader:
         self.events.append([event.id, event.type, event.data])
         if event.id is not None:
             self.cursor = event.id
+            tell_once()
+
+
+_told = False
+
+
+def tell_once() -> None:
+    """That somebody has an event."""
+    global _told
+    if not _told:
+        print("reading", flush=True)
+    _told = True
 
 
 async def main(task: dict[str, Any]) -> None:

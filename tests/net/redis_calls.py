@@ -242,7 +242,7 @@ class Listener:
         self.pubsub = client.pubsub()
         self.pubsub.subscribe(*channels)
         for _ in channels:
-            message = self.pubsub.get_message(timeout=20)
+            message = self.pubsub.get_message(timeout=60)
             assert message and message["type"] == "subscribe"
 
     def __enter__(self) -> Listener:
@@ -253,7 +253,7 @@ class Listener:
         self.client.close()
 
     def next(self) -> str:
-        message = self.pubsub.get_message(timeout=20)
+        message = self.pubsub.get_message(timeout=60)
         assert message, "no message came"
         return message["data"]
 

@@ -95,7 +95,17 @@ class Sentinel:
         )
 
     def __enter__(self) -> "Sentinel":
+        wait_until(self.knows_the_replica, "the Sentinel does not see the replica")
         return self
+
+    def knows_the_replica(self) -> bool:
+        """And has asked it, so that it could promote it."""
+        try:
+            with redis.Redis("127.0.0.1", self.port, decode_responses=True) as client:
+                replicas = client.execute_command("SENTINEL", "REPLICAS", "main")
+        except redis.RedisError:
+            return False
+        return [r.get("master-link-status") for r in replicas] == ["ok"]
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()

@@ -4,6 +4,7 @@ The limits are the defaults of docs/http.md; the test that another value of
 each is obeyed is in C.
 """
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -91,7 +92,8 @@ def assert_timeout(connection: Connection, drip: bool = False) -> None:
     end = time.monotonic() + TIMEOUT_S
     while drip and not connection.readable(0.25):
         assert time.monotonic() < end, "a slow head is never cut off"
-        connection.send(b"x")
+        with contextlib.suppress(ConnectionError):  # cut off in this moment
+            connection.send(b"x")
     raw = connection.read_to_end()
     if raw:
         head, _, body = raw.partition(b"\r\n\r\n")
@@ -128,7 +130,8 @@ class TestBody:
             connection.request("POST", path_of(stream, "events"), headers)
             for _ in range(BODY_BYTES // 0x10000):
                 connection.send(chunk)
-            connection.send(chunk)
+            with contextlib.suppress(ConnectionError):
+                connection.send(chunk)
             assert_error(connection.read_response(), 413, "too_large")
 
     def test_too_large_and_sent_all_the_same(self, api: Api) -> None:
@@ -136,7 +139,8 @@ class TestBody:
         stream = api.new_stream()
         body = b"x" * (BODY_BYTES + 100_000)
         with unchanged(api, stream), Connection(api.base_url) as connection:
-            connection.request("POST", path_of(stream, "events"), [TEXT], body)
+            with contextlib.suppress(ConnectionError):  # if that takes too long
+                connection.request("POST", path_of(stream, "events"), [TEXT], body)
             assert_error(connection.read_response(), 413, "too_large")
 
     @pytest.mark.parametrize("verb", ["events", "complete", "fail"])
@@ -339,9 +343,9 @@ class TestLostReader:
 
 
 def vanish(connection: Connection) -> None:
-    """Ends a connection without a word; with RST where that is forbidden."""
+    """Ends a connection without a word; with RST where that cannot be."""
     try:
         connection.socket.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
         connection.close()
-    except PermissionError:
+    except OSError:
         connection.reset()

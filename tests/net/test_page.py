@@ -7,7 +7,9 @@ import pytest
 from page_support import Page, chromium, page, screenshot_path  # noqa: F401
 from selenium.webdriver.common.keys import Keys
 
+from suite.api import Api
 from suite.fixtures import Serve
+from suite.ports import free_port
 from suite.server import Server
 
 PARAGRAPH = (
@@ -18,19 +20,45 @@ PARAGRAPH = (
 TEXT = "   A TITLE\n\n" + "".join(
     f"{PARAGRAPH}\n  {n}. An indented line\twith a tab.\n\n\n" for n in range(10)
 )
-EVENTS = len(re.findall(r"\S*\s+", TEXT)) + 1  # the words, and the end
+WORDS = re.findall(r"\S*\s+", TEXT)
+EVENTS = len(WORDS) + 1  # and the end
+SLOW = 5  # words a second: the text takes a minute
 
 
 @pytest.fixture
 def text_file(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
-    path.write_text(TEXT)
+    path.write_text(TEXT, encoding="utf-8")
     return path
 
 
 @pytest.fixture
 def server(own_server: Serve, text_file: Path) -> Server:
     return own_server(text=text_file)
+
+
+class Story:
+    """The text as a stream that goes on, and ends, when the test says so."""
+
+    def __init__(self, server: Server) -> None:
+        self.api = Api(server.base_url)
+        self.stream = self.api.new_stream()
+        self.url = f"{server.base_url}/#{self.stream}"
+        self.told = 0
+
+    def tell(self, count: int) -> None:
+        words = WORDS[self.told : self.told + count]
+        self.api.append_many(self.stream, words)
+        self.told += len(words)
+
+    def finish(self) -> None:
+        self.tell(len(WORDS))
+        self.api.complete(self.stream)
+
+
+@pytest.fixture
+def story(server: Server) -> Story:
+    return Story(server)
 
 
 def assert_whole(page: Page) -> None:
@@ -49,55 +77,61 @@ class TestReading:
         page.start(rate=1000)
         assert_whole(page)
 
-    def test_a_cut_line_comes_back_by_itself(self, page: Page, server: Server) -> None:
-        page.open(server.base_url)
-        page.start(rate=60)
+    def test_a_cut_line_comes_back_by_itself(self, page: Page, story: Story) -> None:
+        page.open(story.url)
+        story.tell(20)
         page.until_events(20)
         page.cut()
-        page.until_state("receiving")
+        story.tell(20)
+        page.until_events(40)
         assert page.was_resumed()
+        story.finish()
         assert_whole(page)
 
     def test_a_visitor_can_cut_and_reconnect_at_will(
-        self, page: Page, server: Server
+        self, page: Page, story: Story
     ) -> None:
-        page.open(server.base_url)
-        page.start(rate=100)
+        page.open(story.url)
         for turn in range(1, 6):
+            story.tell(20)
             page.until_events(20 * turn)
             page.cut()
             page.click("reconnect")
-            page.until_state("receiving", "finished")
+            page.until_state("waiting", "receiving")
+        story.finish()
         assert_whole(page)
 
-    def test_a_reload_goes_on_where_it_was(self, page: Page, server: Server) -> None:
-        page.open(server.base_url)
-        page.start(rate=100)
+    def test_a_reload_goes_on_where_it_was(self, page: Page, story: Story) -> None:
+        page.open(story.url)
         for turn in range(1, 4):
+            story.tell(20)
             page.until_events(20 * turn)
             page.browser.refresh()
-            assert page.number("events") >= 20 * turn
+            assert page.number("events") == 20 * turn
+        story.finish()
         assert_whole(page)
         page.browser.refresh()
         assert_whole(page)
 
-    def test_a_reload_while_cut_reconnects(self, page: Page, server: Server) -> None:
-        page.open(server.base_url)
-        page.start(rate=100)
+    def test_a_reload_while_cut_reconnects(self, page: Page, story: Story) -> None:
+        page.open(story.url)
+        story.tell(20)
         page.until_events(20)
         page.cut()
         page.browser.refresh()
+        story.finish()
         assert_whole(page)
 
     def test_a_second_reader_reads_from_the_start(
-        self, page: Page, server: Server
+        self, page: Page, story: Story
     ) -> None:
-        page.open(server.base_url)
-        page.start(rate=60)
+        page.open(story.url)
+        story.tell(40)
         page.until_events(40)
         first = page.open_second()
         page.until_events(40)
         page.cut()
+        story.finish()
         assert_whole(page)
         page.browser.switch_to.window(first)
         assert_whole(page)
@@ -117,7 +151,7 @@ class TestReading:
 class TestEnds:
     def test_a_visitor_can_stop_the_stream(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
-        page.start(rate=20)
+        page.start(rate=SLOW)
         page.until_events(10)
         page.open_second()
         page.until_events(10)
@@ -138,7 +172,7 @@ class TestEnds:
         self, page: Page, server: Server
     ) -> None:
         page.open(server.base_url)
-        page.start(rate=20)
+        page.start(rate=SLOW)
         page.until_events(5)
         page.cut()
         page.click("stop")
@@ -152,9 +186,9 @@ class TestEnds:
     def test_a_server_that_was_restarted(
         self, page: Page, own_server: Serve, text_file: Path
     ) -> None:
-        server = own_server(text=text_file)
+        server = own_server(text=text_file, port=free_port())
         page.open(server.base_url)
-        page.start(rate=20)
+        page.start(rate=SLOW)
         page.until_events(5)
         server.stop()
         page.until_state("reconnecting")
@@ -193,12 +227,16 @@ class TestLooks:
 
     def test_it_works_with_the_keyboard(self, page: Page, server: Server) -> None:
         page.open(server.base_url)
-        page.part("rate").send_keys(Keys.END, "0", Keys.ENTER)  # 200
+        page.part("rate").send_keys(Keys.END, Keys.BACKSPACE, Keys.ENTER)  # 2
         page.until_state("receiving")
         focus = page.browser.switch_to.active_element
         focus.send_keys(Keys.TAB * 2, Keys.SPACE)  # past Start, on Cut
-        assert_whole(page)
-        assert page.was_resumed()
+        page.until(page.was_resumed)
+        page.part("stop").send_keys(Keys.SPACE)
+        page.until_state("stopped")
+        assert TEXT.startswith(page.text)
+        assert page.number("gaps") == page.number("duplicates") == 0
+        assert page.problems() == []
 
     def test_the_command_for_a_terminal(self, page: Page, server: Server) -> None:
         page.open(server.base_url)

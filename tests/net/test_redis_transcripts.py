@@ -67,7 +67,7 @@ def test_nothing_is_lost(build_dir: Path, seed: str, scenario: Scenario) -> None
 def test_what_is_lost_is_told(build_dir: Path, seed: str, scenario: Scenario) -> None:
     """Producers give back what the store has lost. What many may write, nobody
     can: a reader who had it is told that the log is another one."""
-    actions, verdicts = scenario(build_dir, seed, Size(pub_streams=0))
+    actions, verdicts = scenario(build_dir, seed, Size(pub_streams=0, write_s=9))
     assert actions > 0
     verdicts["own"].assert_whole()
     for verdict in verdicts.values():

@@ -26,7 +26,7 @@ class Server:
         flags = [] if "port" in options else ["--port", "0"]
         for name, value in options.items():
             flags += ["--" + name.replace("_", "-"), str(value)]
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [*command, *flags],
             stdin=subprocess.DEVNULL,
@@ -67,8 +67,9 @@ class Server:
 
     def errors(self) -> str:
         """What it wrote to standard error."""
-        self._errors.seek(0)
-        return self._errors.read()
+        file = self._errors.fileno()
+        # Not by seek: the place where it writes is the same.
+        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
