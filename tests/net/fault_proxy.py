@@ -22,6 +22,14 @@ SEGMENT = 1460
 RETRANSMIT_S = 0.2  # what a lost segment costs, at least, on Linux
 
 
+def hold_port() -> socket.socket:
+    """A port that is taken, and where nobody listens, as long as this is open."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind(("127.0.0.1", 0))
+    return place
+
+
 @dataclass
 class Faults:
     refuse: bool = False  # RST at once
@@ -51,7 +59,8 @@ class _Link:
             if abort:
                 linger = struct.pack("ii", 1, 0)
                 raw = writer.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                if raw.fileno() >= 0:  # the peer may have reset it
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 writer.transport.abort()
             else:
                 writer.close()
@@ -130,7 +139,8 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
-        self.port = 0
+        self._place = hold_port()  # nobody else gets it while nobody listens
+        self.port: int = self._place.getsockname()[1]
 
     def __enter__(self) -> "FaultProxy":
         self._thread.start()
@@ -142,6 +152,7 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._place.close()
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -194,7 +205,6 @@ class FaultProxy:
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, backlog=1024, reuse_address=True
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop_listening(self) -> None:
         if self._server:

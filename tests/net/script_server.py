@@ -45,12 +45,15 @@ class Exchange:
         self.request = request
         self.socket = connection
 
-    def head(self, status: int = 200, *headers: tuple[str, str]) -> None:
-        """Sends a head; the body then ends with the connection."""
+    def head(
+        self, status: int = 200, *headers: tuple[str, str], body: bytes = b""
+    ) -> None:
+        """Sends a head, and what comes with it in one piece. The body then ends
+        with the connection."""
         lines = [f"HTTP/1.1 {status} Scripted"]
         lines += [f"{name}: {value}" for name, value in headers]
         lines += ["Connection: close", "", ""]
-        self.send("\r\n".join(lines).encode())
+        self.send("\r\n".join(lines).encode() + body)
 
     def stream(self, body: bytes = b"", *headers: tuple[str, str]) -> None:
         """Opens an event stream, and sends some of it."""
@@ -61,8 +64,7 @@ class Exchange:
         """A whole response."""
         if status not in (204, 304):
             headers = (*headers, ("Content-Length", str(len(body))))
-        self.head(status, *headers)
-        self.send(body)
+        self.head(status, *headers, body=body)
         self.close()
 
     def send(self, data: bytes) -> None:
@@ -111,6 +113,8 @@ class ScriptServer:
         self._listener = socket.create_server((host, 0), backlog=1024)
         self._requests: queue.Queue[Exchange] = queue.Queue()
         self._connections: list[socket.socket] = []
+        self._last = threading.Event()  # the last connection has been read
+        self._last.set()
         self.host = host
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -148,20 +152,34 @@ class ScriptServer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(TIMEOUT_S)
             self._connections.append(connection)
+            before, self._last = self._last, threading.Event()
             threading.Thread(
-                target=self._read_request, args=(connection,), daemon=True
+                target=self._take_request,
+                args=(connection, before, self._last),
+                daemon=True,
             ).start()
 
-    def _read_request(self, connection: socket.socket) -> None:
+    def _take_request(
+        self, connection: socket.socket, before: threading.Event, done: threading.Event
+    ) -> None:
+        """Reads beside the others, and gives what it has read after them."""
+        try:
+            exchange = self._read_request(connection)
+            before.wait()
+            if exchange:
+                self._requests.put(exchange)
+        finally:
+            done.set()
+
+    def _read_request(self, connection: socket.socket) -> Exchange | None:
         try:
             if self._tls:  # whose errors are errors of the system, too
                 connection = self._tls.wrap_socket(connection, server_side=True)
                 self._connections.append(connection)
             request = read_request(connection)
         except OSError:
-            return
-        if request:
-            self._requests.put(Exchange(request, connection))
+            return None
+        return Exchange(request, connection) if request else None
 
 
 def read_request(connection: socket.socket) -> Request | None:

@@ -360,7 +360,8 @@ class TestLimits:
     def test_a_refusal_without_end(self, driver: Driver, script: ScriptServer) -> None:
         client = start(driver, script, max_error_bytes=1000)
         exchange = script.next()
-        exchange.head(404, ("Content-Type", "text/plain"))
+        kind = ("Content-Type", "text/plain")
+        exchange.head(404, kind, body=b"no " * 1000)
         try:
             for _ in range(10_000):
                 exchange.send(b"no " * 1000)

@@ -354,7 +354,8 @@ class TestReconnecting:
             assert stream.event() == event("We meet again", id="abc")
 
     def test_the_read_timeout(self, service: Service, script: ScriptServer) -> None:
-        with service.open(script.url(), initialDelayMs=0, readTimeoutMs=1000) as stream:
+        """Above what a machine may need for the next step of the test."""
+        with service.open(script.url(), initialDelayMs=0, readTimeoutMs=4000) as stream:
             first = script.next()
             first.stream(b"data: Hello\n\n")
             assert stream.event() == event("Hello")

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from fault_proxy import hold_port
 from suite.api import Api, fresh_id
 from suite.fixtures import Serve
 from suite.server import Server
@@ -41,6 +42,7 @@ class Answer:
     body: str = ""
     after: str = "end"  # then: "end", "cut", or "hold" the connection
     type: str = "text/event-stream"
+    retry_after_s: int = 0
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Peer(ThreadingHTTPServer):
 
 
 class _PeerHandler(BaseHTTPRequestHandler):
+    wbufsize = -1  # an answer goes out in one piece
     server: Peer
 
     def log_message(self, *_: object) -> None:
@@ -81,6 +84,8 @@ class _PeerHandler(BaseHTTPRequestHandler):
         raw = answer.body.encode()
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.type)
+        if answer.retry_after_s:
+            self.send_header("Retry-After", str(answer.retry_after_s))
         if answer.after != "end":
             self.send_header("Content-Length", str(len(raw) + 1))
         self.end_headers()
@@ -212,9 +217,10 @@ class TestTrouble:
         assert done.returncode == 1
         assert done.stderr.decode().splitlines()[-1].startswith("sse: gave up: ")
 
-    def test_nobody_listens(self, sse: Command, peer: Peer) -> None:
-        peer.server_close()
-        done = run(sse, "--retry-for", "0", peer.url)
+    def test_nobody_listens(self, sse: Command) -> None:
+        with hold_port() as place:
+            url = f"http://127.0.0.1:{place.getsockname()[1]}/stream"
+            done = run(sse, "--retry-for", "0", url)
         assert done.returncode == 1
         assert re.fullmatch(rb"sse: gave up: .+\n", done.stderr)
 
@@ -277,7 +283,8 @@ class TestNetwork:
         api.complete(stream)
         port = int(api.base_url.rpartition(":")[2])
         chance = random.Random(seed)
-        budgets = [chance.randint(1_000, 20_000) for _ in range(4)]
+        # All of them together are less than the stream.
+        budgets = [chance.randint(1_000, 10_000) for _ in range(4)]
         with Relay(port, budgets) as relay:
             done = run(sse, f"http://127.0.0.1:{relay.port}/api/stream/{stream}")
         assert done.returncode == 0
@@ -402,7 +409,8 @@ class TestTerminal:
         assert "\n" not in seen and seen.endswith(ERASE)
 
     def test_it_counts_the_seconds_down(self, sse: Command, peer: Peer) -> None:
-        peer.answers = [Answer(status=503), Answer(status=404, type="text/plain")]
+        busy = Answer(status=503, retry_after_s=3)
+        peer.answers = [busy, Answer(status=404, type="text/plain")]
         with Terminal(80) as terminal, self.start(sse, terminal, peer.url) as cat:
             terminal.wait_for(r"sse: waiting \d+ s: .*503")
             assert cat.wait(TIMEOUT_S) == 1
@@ -426,6 +434,7 @@ class TestTerminal:
     ) -> None:
         with Terminal(80) as terminal:
             with self.start(sse, terminal, url, stdout=terminal.far) as cat:
+                terminal.wait_for("open, 0 events")  # which has to make room
                 api.append(stream, "one")
                 terminal.wait_for(f"{re.escape(ERASE)}one\r\n")
                 terminal.wait_for("open, 1 event,")

@@ -228,12 +228,14 @@ static void run(uint32_t port)
     must(sse_server_on_request(server, serve, NULL), "server");
     rc = sse_server_listen(server, "127.0.0.1", 9, port, &port);
     must(rc, sse_server_error_detail(server));
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
     printf("listening on http://127.0.0.1:%u\n", (unsigned)port);
     fflush(stdout);
 
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
     must(sse_loop_run(loop), "loop");
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN); /* it ends already, and the loop with it */
     while (places)
         forget(&places);
     stream_wait_all();
