@@ -45,13 +45,16 @@ static bool has_answer(void)
 
 static void serve_with_redis(void)
 {
-    char url[100];
-    int  len;
+    /* Redis stands still for as long as this program does. */
+    sse_store_options opts = {.size = sizeof(opts), .command_ms = 60000};
+    char              url[120];
+    int               len;
 
     redis_new(&redis, 0, "");
-    len = snprintf(url, sizeof(url), "unix://%s", redis.socket);
+    len =
+        snprintf(url, sizeof(url), "unix://%s?timeout_ms=60000", redis.socket);
     net_server_new(&server, NULL, NULL);
-    must(sse_hub_set_store(server.hub, url, (size_t)len, NULL));
+    must(sse_hub_set_store(server.hub, url, (size_t)len, &opts));
     must(sse_server_on_request(server.server, on_request, NULL));
     sem_init(&entered, 0, 0);
     sem_init(&go_on, 0, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* io_client_request_test.c - what a client asks for, and what it makes of the
  * answers: headers, redirects, refusals. */
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -450,6 +451,19 @@ static void refuses_an_endless_head(void **state)
     stage_close(&s);
 }
 
+/* From now on the port refuses, and nobody else gets it. */
+static void stop_listening(stage *s)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)s->port)};
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    close(s->listener);
+    s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(s->listener, (struct sockaddr *)&addr, sizeof(addr)),
+                     0);
+}
+
 static void says_what_the_system_said(void **state)
 {
     sse_client_options o = quick;
@@ -460,7 +474,7 @@ static void says_what_the_system_said(void **state)
     (void)state;
     o.max_attempts = 1;
     stage_open(&s);
-    close(s.listener);
+    stop_listening(&s);
     c = client_new(&s, "/", &o);
     sse_client_start(c);
     news = client_await(c, SSE_NEWS_ERROR);
@@ -469,7 +483,7 @@ static void says_what_the_system_said(void **state)
     assert_int_equal(news->detail_len, strlen(news->detail));
     assert_int_equal(client_end(c), SSE_CAUSE_ATTEMPTS);
     sse_client_free(c);
-    sse_loop_free(s.loop);
+    stage_close(&s);
 }
 
 /* ---- Another way to the server ---- */

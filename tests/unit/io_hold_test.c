@@ -235,7 +235,6 @@ static void its_caller_sends_too_much(void **state)
 static void no_time_out_hits_it(void **state)
 {
     sse_server_options opts = {.size = sizeof(opts),
-                               .head_timeout_ms = 1000,
                                .body_timeout_ms = 50,
                                .idle_timeout_ms = 50,
                                .poll_timeout_ms = 50,

@@ -287,13 +287,28 @@ static void limits_the_time_of_a_head(void **state)
     net_open(&p, server.port); /* says nothing at all */
     assert_true(net_ends(&p));
     net_close(&p);
-    net_open(&p, server.port);
-    net_say(&p, "GET /health HTTP/1.1\r\n");
-    assert_int_equal(net_answer(&p, false), 408);
+    for (;;) {
+        net_open(&p, server.port);
+        net_say(&p, "GET /health HTTP/1.1\r\n");
+        if (net_answer(&p, false) == 408)
+            break;
+        net_close(&p); /* the time was over before a byte had come */
+    }
     assert_true(has(&p, "\"error\":\"timeout\""));
     assert_true(net_ends(&p));
     net_close(&p);
     net_server_stop(&server);
+}
+
+/* Whether there is an answer, or an end. */
+static bool drip_until_cut(net_peer *p)
+{
+    for (int i = 0; i < NET_PATIENCE_MS / 5; i++) {
+        net_send(p, "x", 1);
+        if (readable(p->fd, 5))
+            return true;
+    }
+    return false;
 }
 
 /* A byte now and then does not make the time longer. The client would go on
@@ -301,22 +316,18 @@ static void limits_the_time_of_a_head(void **state)
 static void drips_do_not_extend_it(void **state)
 {
     sse_server_options opts = {.size = sizeof(opts), .head_timeout_ms = 60};
-    bool               cut = false;
     net_peer           p;
 
     (void)state;
     open_server(NULL, &opts);
-    net_open(&p, server.port);
-    net_say(&p, "GET /health HTTP/1.1\r\nX: ");
-    for (int i = 0; i < NET_PATIENCE_MS / 5 && !cut; i++) {
-        char c;
-
-        net_send(&p, "x", 1);
-        usleep(5000);
-        cut = recv(p.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    for (;;) {
+        net_open(&p, server.port);
+        net_say(&p, "GET /health HTTP/1.1\r\nX: ");
+        assert_true(drip_until_cut(&p));
+        if (net_answer(&p, false) == 408)
+            break;
+        net_close(&p); /* the time was over before a byte had come */
     }
-    assert_true(cut);
-    assert_int_equal(net_answer(&p, false), 408);
     net_close(&p);
     net_server_stop(&server);
 }
@@ -396,18 +407,19 @@ static void ends_by_the_deadline(void **state)
     static char        data[1 << 20];
     sse_server_options opts = {.size = sizeof(opts), .shutdown_ms = 100};
     net_peer           stuck, head, body, idle, poll;
-    sse_stream        *s;
+    sse_stream        *s, *silent;
 
     (void)state;
     memset(data, 'x', sizeof(data));
     open_server(NULL, &opts);
     must(sse_stream_new(server.hub, "s", 1, NULL, NULL, &s));
+    must(sse_stream_new(server.hub, "silent", 6, NULL, NULL, &silent));
     net_open(&poll, server.port);
     net_open(&stuck, server.port);
     net_open(&head, server.port);
     net_open(&body, server.port);
     net_open(&idle, server.port);
-    net_ask(&poll, "GET", "/api/stream/s?transport=poll", "", NULL);
+    net_ask(&poll, "GET", "/api/stream/silent?transport=poll", "", NULL);
     net_await_metric(server.port, "sse_polls_total", 1);
     net_ask(&stuck, "GET", "/api/stream/s?last_event_id=$", "", NULL);
     net_await_metric(server.port, "sse_subscribers", 2);
@@ -420,6 +432,7 @@ static void ends_by_the_deadline(void **state)
     net_server_stop(&server);
     assert_int_equal(net_answer(&poll, false), 200);
     sse_stream_free(s);
+    sse_stream_free(silent);
     net_close(&poll);
     net_close(&stuck);
     net_close(&head);

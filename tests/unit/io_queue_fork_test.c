@@ -186,10 +186,12 @@ static int threads_that_block_all(void)
 
 static void the_hubs_thread_takes_no_signals(void **state)
 {
-    int         before = threads_that_block_all();
     sse_stream *s;
+    int         before;
 
     (void)state;
+    assert_true(thread_count_becomes(1)); /* those of other tests are gone */
+    before = threads_that_block_all();
     open_all();
     s = create("s", NULL, 0);
     assert_int_equal(threads_that_block_all(), before + 1);

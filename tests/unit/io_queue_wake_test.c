@@ -362,9 +362,9 @@ static void gets_heartbeats(void **state)
     OK(sse_queue_new(hub, NULL, &q));
     s = create("s", NULL, 0);
     sub = subscribe(s, q, 1, 0);
-    assert_int_equal(drain(0), 0);
-    assert_int_equal(sse_queue_wait(q, NET_PATIENCE_MS), SSE_OK);
-    assert_int_equal(drain(0), 1);
+    while (drain(0) == 0) /* at first there is nothing, usually */
+        assert_int_equal(sse_queue_wait(q, NET_PATIENCE_MS), SSE_OK);
+    assert_int_equal(batch->note_count, 1);
     assert_true(note_has(0, ": heartbeat\n\n"));
     sse_subscriber_free(sub);
     sse_stream_free(s);
@@ -408,7 +408,7 @@ static void asks_for_a_descriptor_in_between(void **state)
     }
     pthread_create(&thread, NULL, append_one, s);
     sem_wait(&entered);
-    alarm(6); /* where it never ends, the program does */
+    alarm(60); /* where it never ends, the program does */
     assert_true(sse_queue_fd(queues[QUEUES - 1]) >= 0);
     sem_post(&go_on);
     pthread_join(thread, NULL);

@@ -263,7 +263,7 @@ static void assert_survives(void (*body)(void))
     pid_t pid = fork();
 
     if (pid == 0) {
-        alarm(20);
+        alarm(120);
         body();
         _exit(0);
     }

@@ -85,7 +85,7 @@ static bool join_in_time(pthread_t thread)
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 4;
+    until.tv_sec += NET_PATIENCE_MS / 1000;
     return pthread_timedjoin_np(thread, NULL, &until) == 0;
 }
 
@@ -228,7 +228,7 @@ static void a_waiting_append_ends_when_its_stream_expires(void **state)
     jam j;
 
     (void)state;
-    jam_new(&j, 700, write_one);
+    jam_new(&j, 3000, write_one); /* more than it takes until it waits */
     if (!join_in_time(j.writer)) {
         sse_hub_stop(hub, "none", 4); /* wakes it after all */
         pthread_join(j.writer, NULL);

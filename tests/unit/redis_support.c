@@ -20,34 +20,38 @@
 #include "sse.h"
 #include "support.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 30000
 
 /* ---- Processes ---- */
 
-/* One that nobody has at this moment. */
-static uint32_t free_port(void)
+/* One that nobody has, and nobody else gets: a socket that does not listen
+ * keeps it, and lets only those share it who ask for it by its number. */
+static void take_port(redis_process *r)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET};
     socklen_t          len = sizeof(addr);
+    int                on = 1;
     int                fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)),
+                     0);
     assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    close(fd);
-    return ntohs(addr.sin_port);
+    r->port_fd = fd;
+    r->port = ntohs(addr.sin_port);
 }
 
 void redis_prepare(redis_process *r, uint32_t flags, const char *config)
 {
     bool tls = flags & REDIS_TLS;
 
-    *r = (redis_process){.is_sentinel = flags & REDIS_SENTINEL};
+    *r = (redis_process){.is_sentinel = flags & REDIS_SENTINEL, .port_fd = -1};
     strcpy(r->dir, "/tmp/sse-redis-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     snprintf(r->socket, sizeof(r->socket), "%s/s", r->dir);
     if (flags)
-        r->port = free_port();
+        take_port(r);
     snprintf(r->config, sizeof(r->config),
              "bind 127.0.0.1\nport %u\n%s %u\ndir %s\nunixsocket %s\n"
              "logfile %s/log\nsave \"\"\n%s\n%s\n",
@@ -157,6 +161,8 @@ void redis_remove(redis_process *r)
         unlink(path);
     }
     rmdir(r->dir);
+    if (r->port_fd >= 0)
+        close(r->port_fd);
 }
 
 static redisReply *ask(redis_process *r, const char *format, va_list args)
@@ -433,6 +439,7 @@ void link_short_of_memory(const char *text, const sse__redis_link_options *opts)
     answer a = {0};
 
     l.opts.backoff_base_ms = l.opts.backoff_cap_ms = 1;
+    l.opts.connect_ms = l.opts.reply_ms = PATIENCE_MS;
     OK(sse__redis_url_parse(text, strlen(text), &l.url, why, sizeof(why)));
     OK(sse__redis_link_new(&redis_loop, &l.url, &l.opts, &events, &l, &l.link,
                            why, sizeof(why)));

@@ -61,11 +61,12 @@ static void read_first(sse_hub *hub, const char *id, char *text, size_t size)
  * hub's. */
 static void shows_the_next_run(void **state)
 {
-    sse_store_options opts = {.size = sizeof(opts), .lease_ms = 150};
-    sse_hub          *a = store_hub(&redis, NULL, &opts);
-    sse_hub          *b = store_hub(&redis, NULL, &opts);
-    sse_stream       *s = store_stream(a, "s", NULL, 0);
-    char              text[4096];
+    sse_store_options opts = {
+        .size = sizeof(opts), .lease_ms = 150, .sweep_ms = SSE_NEVER};
+    sse_hub    *a = store_hub(&redis, NULL, &opts);
+    sse_hub    *b = store_hub(&redis, NULL, &opts);
+    sse_stream *s = store_stream(a, "s", NULL, 0);
+    char        text[4096];
 
     (void)state;
     store_append_many(s, 0, 1);
@@ -145,11 +146,12 @@ static uint32_t count_writers(sse_hub *hub)
 
 static void lets_go_of_what_has_ended(void **state)
 {
-    sse_store_options opts = {.size = sizeof(opts), .lease_ms = 90};
-    sse_hub          *hub = store_hub(&redis, NULL, &opts);
-    sse_stream       *s = store_stream(hub, "s", NULL, SSE_STREAM_SHARED);
-    sse_stream       *t = store_stream(hub, "t", NULL, 0);
-    sse_stream       *u = store_stream(hub, "u", NULL, SSE_STREAM_SHARED);
+    sse_store_options opts = {
+        .size = sizeof(opts), .lease_ms = 90, .sweep_ms = SSE_NEVER};
+    sse_hub    *hub = store_hub(&redis, NULL, &opts);
+    sse_stream *s = store_stream(hub, "s", NULL, SSE_STREAM_SHARED);
+    sse_stream *t = store_stream(hub, "t", NULL, 0);
+    sse_stream *u = store_stream(hub, "u", NULL, SSE_STREAM_SHARED);
 
     (void)state;
     assert_int_equal(count_writers(hub), 3);

@@ -6,7 +6,7 @@
 
 #include "store_support.h"
 
-#define LEASE_MS 300u
+#define LEASE_MS 1200u /* twice that is no pause of a machine's */
 #define SWEEP_MS 150u
 
 /* A hub with those leases; SSE_NEVER for one that does not sweep. */

@@ -116,9 +116,8 @@ static void test_stopped(void **state)
     assert_int_equal(link_stats(&l).timeouts, timeouts + 1);
 
     /* The system still takes connections for it. */
-    AWAIT(l.downs == downs + 2);
-    assert_non_null(strstr(l.why, "no answer to the handshake"));
-    assert_int_equal(link_stats(&l).timeouts, timeouts + 2);
+    AWAIT(strstr(l.why, "no answer to the handshake"));
+    assert_int_equal(link_stats(&l).timeouts - timeouts, l.downs - downs);
     redis_resume(&redis);
     downs = l.ups;
     AWAIT(l.ups > downs);
@@ -145,6 +144,7 @@ static void test_held_up_ourselves(void **state)
         uv_run(&redis_loop, UV_RUN_NOWAIT); /* it leaves */
         while (redis_info(&redis, "commandstats", "cmdstat_echo:calls=") < i)
             usleep(1000);
+        redis_info(&redis, "server", ""); /* now the reply is sent, too */
         usleep(100000);
         AWAIT(a.count);
         assert_int_equal(a.err, SSE_OK);
@@ -321,7 +321,7 @@ static void test_other_peers(void **state)
         link_prepare(&l, "redis://127.0.0.1:%d", peer.port);
         l.opts.client_name = l.opts.probe_channel = NULL;
         if (!*rows[i].says && !rows[i].hangs_up)
-            l.opts.connect_ms = 500; /* enough to get as far as that */
+            l.opts.connect_ms = 3000; /* enough to get as far as that */
         l.close_on_down = true;
         link_open(&l);
         AWAIT(!l.link);

@@ -137,7 +137,7 @@ static void test_round_trips_are_counted(void **state)
         sum += s.rtt_counts[i];
     assert_int_equal(sum, 2);
     assert_true(s.rtt_last_us >= 100000);
-    assert_int_equal(s.rtt_max_us, s.rtt_last_us);
+    assert_true(s.rtt_max_us >= s.rtt_last_us);
     assert_true(s.rtt_sum_us > s.rtt_max_us);
     assert_int_equal(s.timeouts, 0);
     assert_int_equal(l.downs, 0);
@@ -311,7 +311,7 @@ typedef int resolve_fn(const char *, const char *, const struct addrinfo *,
                        struct addrinfo **);
 
 /* Stands in front of the system's, which it asks: one name more is known here,
- * of two addresses. */
+ * of two addresses, and one is not, without a question to the network. */
 __attribute__((visibility("default"))) int getaddrinfo(
     const char *restrict node, const char *restrict service,
     const struct addrinfo *restrict hints, struct addrinfo **restrict out)
@@ -320,6 +320,8 @@ __attribute__((visibility("default"))) int getaddrinfo(
     int         rc;
 
     *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (strcmp(node, "no.such.name.invalid") == 0)
+        return EAI_NONAME;
     if (strcmp(node, "two.invalid") != 0)
         return real(node, service, hints, out);
     rc = real("127.0.0.2", service, hints, out);

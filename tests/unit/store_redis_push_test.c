@@ -92,7 +92,8 @@ static void test_order(void **state)
 {
     static const sse__redis_link_events events = {.push = on_number,
                                                   .closed = on_closed};
-    const sse__redis_link_options opts = {.role = SSE__REDIS_SUBSCRIPTIONS};
+    const sse__redis_link_options opts = {.role = SSE__REDIS_SUBSCRIPTIONS,
+                                          .connect_ms = 30000};
     linked                        from;
     sse__redis_link              *to;
     const char                   *channel = "numbers";
@@ -139,9 +140,9 @@ static void test_pings(void **state)
     l.opts.ping_ms = 1000;
     link_open(&l);
     link_await_up(&l, 1);
-    AWAIT(link_stats(&l).writes == 2);
+    AWAIT(link_stats(&l).writes >= 2);
     subscribe(&l, "x");
-    AWAIT(link_stats(&l).writes == 4);
+    AWAIT(link_stats(&l).writes >= 4);
     AWAIT(redis_info(&redis, "commandstats", "cmdstat_ping:calls=") >= 2);
     assert_int_equal(l.downs, 0);
     link_close(&l);
@@ -154,7 +155,7 @@ static void test_stopped(void **state)
     (void)state;
     link_prepare(&l, "unix://%s", redis.socket);
     l.opts.role = SSE__REDIS_SUBSCRIPTIONS;
-    l.opts.ping_ms = 300;
+    l.opts.ping_ms = 1000;
     link_open(&l);
     link_await_up(&l, 1);
     subscribe(&l, "x");

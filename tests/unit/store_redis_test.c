@@ -114,7 +114,7 @@ static void writes_the_end_in_one_step(void **state)
 
 static void sends_batches(void **state)
 {
-    sse_store_options opts = {.size = sizeof(opts), .linger_ms = 20};
+    sse_store_options opts = {.size = sizeof(opts), .linger_ms = 200};
     sse_hub          *hub = store_hub(&redis, NULL, &opts);
     sse_stream       *s = store_stream(hub, "s", NULL, 0);
 
@@ -143,7 +143,7 @@ static void stores_the_longest_end(void **state)
     memset(data, 1, LONGEST);
     data[LONGEST] = '\0';
     OK(store_end(s, SSE_STATE_COMPLETED, data));
-    assert_int_equal(sse_hub_flush(hub, 10000), SSE_OK);
+    assert_int_equal(sse_hub_flush(hub, -1), SSE_OK);
     assert_int_equal(store_number(&redis, "HSTRLEN sse:completion:s "
                                           "terminalEventData"),
                      6 * LONGEST + 2);
@@ -333,8 +333,7 @@ static void tells_a_producer_of_a_removal(void **state)
     (void)state;
     OK(sse_queue_new(a, NULL, &q));
     s = store_stream(a, "s", q, 0);
-    UNTIL(store_number(&redis, "PUBSUB NUMPAT") == 0 &&
-          strstr(store_says(&redis, "PUBSUB CHANNELS sse:ctl:*"), "sse:ctl:"));
+    store_await_listeners(&redis, 2);
     OK(sse_hub_remove(b, "s", 1));
     note = store_note(q, SSE_NOTE_STOP, NULL, 0);
     assert_int_equal(note.key, 7);
@@ -344,20 +343,6 @@ static void tells_a_producer_of_a_removal(void **state)
     sse_queue_free(q);
     sse_hub_free(a);
     sse_hub_free(b);
-}
-
-/* Both nodes listen on their control channels. */
-static void await_listeners(long long count)
-{
-    const char *at;
-    long long   n;
-
-    do {
-        usleep(1000);
-        at = store_says(&redis, "PUBSUB CHANNELS sse:ctl:*");
-        for (n = 0; (at = strstr(at, "sse:ctl:")); at++)
-            n++;
-    } while (n < count);
 }
 
 static void stops_a_producer_elsewhere(void **state)
@@ -371,7 +356,7 @@ static void stops_a_producer_elsewhere(void **state)
     (void)state;
     OK(sse_queue_new(a, NULL, &q));
     s = store_stream(a, "s", q, 0);
-    await_listeners(2);
+    store_await_listeners(&redis, 2);
     redis_do(&redis, "CONFIG RESETSTAT");
     OK(sse_hub_stop(b, "s", 1));
     note = store_note(q, SSE_NOTE_STOP, NULL, 0);
@@ -399,7 +384,7 @@ static void ignores_a_stale_stop(void **state)
     (void)state;
     OK(sse_queue_new(a, NULL, &q));
     s = store_stream(a, "s", q, 0);
-    await_listeners(1);
+    store_await_listeners(&redis, 1);
     snprintf(token, sizeof(token), "%s",
              store_says(&redis, "HGET sse:stream:s owner"));
     snprintf(node, sizeof(node), "%.*s", (int)strcspn(token, "."), token);

@@ -17,14 +17,17 @@ static redis_process redis;
 static sse_hub      *a, *b;
 static sse_stream   *s, *t; /* the same, on either                           */
 
+static char hasty[] = "links that wait for less than hang() takes";
+static char impatient[] = "commands on b that soon give up";
+
 static int start(void **state)
 {
-    sse_store_options impatient = {.size = sizeof(impatient),
-                                   .command_ms = 400};
+    sse_store_options opts = {.size = sizeof(opts), .command_ms = 2500};
 
+    store_timeout_ms = *state == hasty ? IMPATIENT : PATIENT;
     redis_new(&redis, 0, "");
     a = store_hub(&redis, NULL, NULL);
-    b = store_hub(&redis, NULL, *state ? &impatient : NULL);
+    b = store_hub(&redis, NULL, *state == impatient ? &opts : NULL);
     s = store_stream(a, "s", NULL, SSE_STREAM_SHARED);
     assert_int_equal(sse_stream_open(b, "s", 1, &t), SSE_OK);
     return 0;
@@ -291,7 +294,7 @@ static void appends_once_whatever_is_cut(void **state)
 static void hang(void)
 {
     redis_pause(&redis);
-    usleep(1300000);
+    usleep(IMPATIENT * 1300);
     redis_resume(&redis);
 }
 
@@ -313,11 +316,14 @@ static void batches_what_waits(void **state)
     (void)state;
     OK(sse_stream_open(c, "s", 1, &u));
     calls = store_metric(c, "sse_store_commands_total");
+    redis_pause(&redis); /* so that no writer goes on alone */
     for (int i = 0; i < WRITERS; i++) {
         writers[i] = (writer){.stream = u, .name = "x", .count = 200};
         assert_int_equal(
             pthread_create(&threads[i], NULL, write_all, &writers[i]), 0);
     }
+    UNTIL(store_metric(c, "sse_store_in_flight") > 0);
+    redis_resume(&redis);
     for (int i = 0; i < WRITERS; i++)
         pthread_join(threads[i], NULL);
     calls = store_metric(c, "sse_store_commands_total") - calls;
@@ -379,7 +385,6 @@ static void ends_what_waits(void **state)
 
 int main(void)
 {
-    static char             impatient[] = "b";
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(gives_the_id_that_readers_get, start,
                                         stop),
@@ -391,8 +396,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(keeps_the_order_of_each, start, stop),
         cmocka_unit_test_setup_teardown(appends_once_whatever_is_cut, start,
                                         stop),
-        cmocka_unit_test_setup_teardown(appends_once_whatever_hangs, start,
-                                        stop),
+        cmocka_unit_test_prestate_setup_teardown(appends_once_whatever_hangs,
+                                                 start, stop, hasty),
         cmocka_unit_test_setup_teardown(batches_what_waits, start, stop),
         cmocka_unit_test_setup_teardown(stays_removed, start, stop),
         cmocka_unit_test_setup_teardown(makes_room_for_the_next_at_once, start,

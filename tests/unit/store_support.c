@@ -14,6 +14,8 @@
 #define TURNS 15000u
 #define COMMAND_MS 60000u
 
+uint32_t store_timeout_ms = PATIENT;
+
 bool store_patient(unsigned *turns)
 {
     usleep(TURN_US);
@@ -32,7 +34,10 @@ int store_try(const redis_process *r, const sse_store_options *given,
         opts = *given;
     if (opts.command_ms == 0)
         opts.command_ms = COMMAND_MS;
-    snprintf(url, sizeof(url), "unix://%s?timeout_ms=1000", r->socket);
+    if (opts.start_ms == 0)
+        opts.start_ms = COMMAND_MS;
+    snprintf(url, sizeof(url), "unix://%s?timeout_ms=%u", r->socket,
+             store_timeout_ms);
     return sse_hub_set_store(*out, url, strlen(url), &opts);
 }
 
@@ -44,6 +49,22 @@ sse_hub *store_hub(const redis_process *r, const sse_hub_options *hub_opts,
     assert_int_equal(sse_hub_new(hub_opts, &hub), SSE_OK);
     assert_int_equal(store_try(r, opts, &hub), SSE_OK);
     return hub;
+}
+
+void store_await_listeners(redis_process *r, unsigned count)
+{
+    unsigned    turns = 0, n;
+    const char *at;
+
+    for (;;) {
+        at = store_says(r, "PUBSUB CHANNELS sse:ctl:*");
+        for (n = 0; (at = strstr(at, "sse:ctl:")); at++)
+            n++;
+        if (n >= count)
+            return;
+        if (!store_patient(&turns))
+            fail_msg("%u of %u hubs listen", n, count);
+    }
 }
 
 sse_stream *store_stream(sse_hub *hub, const char *id, sse_queue *producer,

@@ -18,10 +18,20 @@ bool store_patient(unsigned *turns);
                 fail_msg("it did not come: %s", #truth); \
     } while (0)
 
-/* A hub on that Redis. Options may be NULL; a short time-out is in the URL, and a
- * long one for commands in the options, unless they have another. */
+/* How long links wait for a reply: longer than a busy machine lets Redis stand
+ * still. Tests that are about it set IMPATIENT, before their hubs are made. */
+#define PATIENT 20000u
+#define IMPATIENT 1000u
+extern uint32_t store_timeout_ms;
+
+/* A hub on that Redis. Options may be NULL; that time-out is in the URL, and a
+ * long one for commands, and for the first contact, in the options, unless they
+ * have another. */
 sse_hub *store_hub(const redis_process *r, const sse_hub_options *hub_opts,
                    const sse_store_options *opts);
+
+/* Waits until so many hubs hear what is told to each of them. */
+void store_await_listeners(redis_process *r, unsigned count);
 
 /* What set_store says; the hub is the caller's to free. */
 int store_try(const redis_process *r, const sse_store_options *opts,

@@ -139,17 +139,20 @@ static void is_told_of_what_was_trimmed(void **state)
 /* Messages do not know databases. */
 static void keeps_databases_apart(void **state)
 {
+    sse_store_options opts = {
+        .size = sizeof(opts), .start_ms = 60000, .command_ms = 60000};
     sse_hub    *c, *d;
     sse_stream *s, *other = store_stream(a, "s", NULL, 0);
     reader      r;
     char        url[160];
 
     (void)state;
-    snprintf(url, sizeof(url), "unix://%s?db=3", redis.socket);
+    snprintf(url, sizeof(url), "unix://%s?db=3&timeout_ms=%u", redis.socket,
+             PATIENT);
     OK(sse_hub_new(NULL, &c));
     OK(sse_hub_new(NULL, &d));
-    OK(sse_hub_set_store(c, url, strlen(url), NULL));
-    OK(sse_hub_set_store(d, url, strlen(url), NULL));
+    OK(sse_hub_set_store(c, url, strlen(url), &opts));
+    OK(sse_hub_set_store(d, url, strlen(url), &opts));
     s = store_stream(c, "s", NULL, 0);
     reader_open(&r, d, "s", "");
     store_append_many(other, 100, 5);

@@ -19,7 +19,7 @@ static sse_hub      *a, *b;
 
 static int start(void **state)
 {
-    (void)state;
+    store_timeout_ms = *state ? IMPATIENT : PATIENT;
     redis_new(&redis, 0, "");
     a = store_hub(&redis, NULL, NULL);
     b = store_hub(&redis, NULL, NULL);
@@ -177,24 +177,25 @@ static void survive(void (*harm)(unsigned round), unsigned rounds)
     sse_stream_free(s);
 }
 
-static unsigned cuts; /* of links for subscriptions */
-
 static void kill_links(unsigned round)
 {
+    static const char subscriptions[] =
+        "sse_store_disconnects_total{link=\"subscriptions\"}";
+    long long cuts;
+
+    store_await_listeners(&redis, 2); /* there is something to cut */
+    cuts = store_metric(b, subscriptions) + round % 2;
     if (round % 2)
         redis_do(&redis, "CLIENT KILL TYPE pubsub");
     else
         redis_do(&redis, "CLIENT KILL TYPE normal SKIPME yes");
-    cuts += round % 2;
-    UNTIL(store_metric(b, "sse_store_disconnects_total{link=\""
-                          "subscriptions\"}") >= cuts &&
+    UNTIL(store_metric(b, subscriptions) >= cuts &&
           store_metric(b, "sse_store_up") == 1);
 }
 
 static void survives_cut_links(void **state)
 {
     (void)state;
-    cuts = 0;
     survive(kill_links, 12);
 }
 
@@ -214,7 +215,7 @@ static void hang(unsigned round)
 {
     (void)round;
     redis_pause(&redis);
-    usleep(1500000); /* longer than links wait */
+    usleep(IMPATIENT * 1500); /* longer than links wait */
     redis_resume(&redis);
 }
 
@@ -283,6 +284,7 @@ static void subscribes_again_in_one_go(void **state)
         reader_open(&there[i], b, id, "");
     }
     UNTIL(store_metric(b, "sse_store_subscriptions") == STREAMS);
+    store_await_listeners(&redis, 2);
     redis_do(&redis, "CONFIG RESETSTAT");
     redis_do(&redis, "CLIENT KILL TYPE pubsub");
     for (int i = 0; i < STREAMS; i++)
@@ -306,7 +308,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_cut_links, start, stop),
         cmocka_unit_test_setup_teardown(survives_forgotten_scripts, start,
                                         stop),
-        cmocka_unit_test_setup_teardown(survives_silence, start, stop),
+        cmocka_unit_test_prestate_setup_teardown(survives_silence, start, stop,
+                                                 &redis),
         cmocka_unit_test_setup_teardown(survives_empty_restarts, start, stop),
         cmocka_unit_test_setup_teardown(survives_restarts, start, stop),
         cmocka_unit_test_setup_teardown(survives_flushes, start, stop),

@@ -375,7 +375,8 @@ static void lets_go_of_what_nobody_reads(void **state)
 static void serves_what_is_here(void **state)
 {
     sse_store_options opts = {.size = sizeof(opts), .command_ms = 500};
-    sse_hub          *c = store_hub(&redis, NULL, &opts);
+    sse_hub          *c = store_hub(&redis, NULL, NULL);
+    sse_hub          *impatient = store_hub(&redis, NULL, &opts);
     sse_stream       *s = store_stream(a, "s", NULL, 0);
     reader            r, late, none;
 
@@ -388,7 +389,7 @@ static void serves_what_is_here(void **state)
     UNTIL(store_metric(c, "sse_store_up") == 0);
     reader_open(&late, c, "s", "");
     UNTIL(reader_count(&late) == 3);
-    assert_int_equal(reader_try(&none, c, "t", ""), SSE_ERR_STORE);
+    assert_int_equal(reader_try(&none, impatient, "t", ""), SSE_ERR_STORE);
     reader_close(&none);
     redis_start(&redis);
     store_append_many(s, 3, 2);
@@ -397,6 +398,7 @@ static void serves_what_is_here(void **state)
     reader_close(&r);
     reader_close(&late);
     sse_hub_free(c);
+    sse_hub_free(impatient);
     sse_stream_free(s);
 }
 

@@ -24,7 +24,7 @@ static int prepare(void **state)
 
 static int start(void **state)
 {
-    (void)state;
+    store_timeout_ms = *state ? IMPATIENT : PATIENT;
     redis_new(&redis, 0, "");
     return 0;
 }
@@ -79,7 +79,9 @@ static void begins_without_redis(void **state)
 
 static int set_store(sse_hub *hub, const char *url)
 {
-    return sse_hub_set_store(hub, url, strlen(url), NULL);
+    sse_store_options opts = {.size = sizeof(opts), .start_ms = 60000};
+
+    return sse_hub_set_store(hub, url, strlen(url), &opts);
 }
 
 static void says_why_it_is_refused(void **state)
@@ -432,7 +434,7 @@ static void is_fenced(void **state)
 static void is_no_orphan_after_an_outage(void **state)
 {
     sse_store_options opts = {
-        .size = sizeof(opts), .lease_ms = 200, .sweep_ms = 100};
+        .size = sizeof(opts), .lease_ms = 1200, .sweep_ms = 100};
     sse_hub    *hub = store_hub(&redis, NULL, &opts), *others[OTHERS];
     sse_stream *s = store_stream(hub, "s", NULL, 0);
 
@@ -443,7 +445,7 @@ static void is_no_orphan_after_an_outage(void **state)
     UNTIL(is_stored(hub));
     redis_do(&redis, "SAVE");
     redis_kill(&redis);
-    usleep(500000); /* two leases: time itself is what is tested */
+    usleep(3000000); /* two leases, and more: time itself is what is tested */
     redis_start(&redis);
     UNTIL(store_metric(hub, "sse_store_up") == 1);
     for (int i = 0; i < OTHERS; i++)
@@ -665,7 +667,8 @@ int main(void)
         TEST(is_fenced),
         TEST(is_no_orphan_after_an_outage),
         TEST(loses_and_doubles_nothing),
-        TEST(sends_a_batch_again),
+        cmocka_unit_test_prestate_setup_teardown(sends_a_batch_again, start,
+                                                 stop, &redis),
         TEST(flushes),
         TEST(flushes_what_lingers),
         TEST(flushes_when_redis_is_back),

@@ -188,7 +188,7 @@ int thread_count(void)
 
 bool thread_count_becomes(int count)
 {
-    for (int tries = 0; tries < 10000 && thread_count() != count; tries++)
+    for (int tries = 0; tries < 30000 && thread_count() != count; tries++)
         usleep(1000);
     return thread_count() == count;
 }

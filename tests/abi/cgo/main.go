@@ -58,7 +58,7 @@ func waitDrain(f *os.File, q *C.sse_queue) (notes []note) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	f.SetReadDeadline(time.Now().Add(5 * time.Second))
+	f.SetReadDeadline(time.Now().Add(30 * time.Second))
 	err = conn.Read(func(uintptr) bool {
 		notes = drain(q)
 		return len(notes) > 0

@@ -7,7 +7,7 @@ import sse
 
 def drain(queue):
     """Every note there is, once the descriptor says that there are some."""
-    readable, _, _ = select.select([sse.sse_queue_fd(queue)], [], [], 5)
+    readable, _, _ = select.select([sse.sse_queue_fd(queue)], [], [], 30)
     assert readable, "no wake-up came"
     notes = []
     while (result := sse.sse_queue_drain(queue, 0))[0] > 0:
