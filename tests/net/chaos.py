@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodes import Nodes, wait_for_health, wait_until
+from nodes import Nodes, wait_for_health
 from processes import Script
 from producers import Producer
 from redis_family import Family, Sentinel, Switch
@@ -24,6 +24,7 @@ from redis_server import RedisServer
 from store_verdict import Record, Verdict, judge, judge_log
 from suite.api import Api
 from suite.ports import free_port
+from suite.waiting import wait_until
 from suite.wire import TIMEOUT_S
 from transcripts import Entry, halves, is_gap
 

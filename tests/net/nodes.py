@@ -1,12 +1,10 @@
 """Several servers on one store."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from suite.api import Api
 from suite.server import Server
-from suite.wire import TIMEOUT_S
+from suite.waiting import wait_until
 
 
 class Nodes:
@@ -31,15 +29,6 @@ class Nodes:
 
     def start_many(self, count: int, **options: Any) -> list[Api]:
         return [self.start(**options) for _ in range(count)]
-
-
-def wait_until(true: Callable[[], Any], what: str = "") -> Any:
-    """Gives what it became; fails when that takes for ever."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (value := true()):
-        assert time.monotonic() < deadline, what or "it did not happen"
-        time.sleep(0.02)
-    return value
 
 
 def wait_for_health(api: Api, status: int) -> Any:

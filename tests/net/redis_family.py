@@ -8,9 +8,9 @@ from pathlib import Path
 import redis
 
 from fault_proxy import FaultProxy
-from nodes import wait_until
 from redis_server import RedisServer
 from suite.ports import free_port
+from suite.waiting import wait_until
 
 
 class Family:

@@ -21,6 +21,7 @@ from script_server import STREAM, Exchange, ScriptServer
 from suite.api import Api, path_of
 from suite.fixtures import Serve
 from suite.server import Server
+from suite.waiting import wait_until
 from transcripts import assert_whole
 
 QUICK: dict[str, Any] = {
@@ -68,14 +69,6 @@ def story(own_server: Serve, seed: str) -> Iterator[Story]:
     with FaultProxy(server.port, seed) as proxy:
         yield Story(server, proxy)
     server.stop()
-
-
-def wait_until(condition: Any) -> None:
-    """For what nobody tells: a state of the other side."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 # ---- The device

@@ -7,7 +7,7 @@ each is obeyed is in C.
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +15,7 @@ from suite.api import JSON, NDJSON, PREFIX, TEXT, Api, fresh_id, path_of
 from suite.checks import assert_error, assert_sequence, unchanged
 from suite.fixtures import Serve
 from suite.server import Server
+from suite.waiting import wait_until
 from suite.wire import TIMEOUT_S, Connection, Response, build_request, parse_head
 
 pytestmark = pytest.mark.asan
@@ -24,14 +25,6 @@ BODY_BYTES = 16 << 20
 HEAD_BYTES = 16 << 10
 
 TCP_REPAIR = 19  # of Linux; the socket module does not name it
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
-    """For what only asking again can tell."""
-    end = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < end, "it never came to hold"
-        time.sleep(0.05)
 
 
 def assert_refused(api: Api, raw: bytes, status: int, code: str) -> None:
@@ -338,7 +331,7 @@ class TestLostReader:
         with api.subscribe(stream, receive_buffer=4096):
             for _ in range(16):
                 api.append(stream, "x" * EVENT_BYTES)
-            wait_until(lambda: server.open_sockets() == sockets, 120)
+            wait_until(lambda: server.open_sockets() == sockets, timeout_s=120)
         server.stop()
 
 

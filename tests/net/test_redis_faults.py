@@ -5,7 +5,6 @@ import re
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import redis
 from redis_calls import NAMES, NOW, Calls, Listener, row_of, tag_of
 from redis_fixtures import calls, redis_server  # noqa: F401
 from redis_server import RedisServer
+from suite.waiting import wait_until
 
 OWNER = "n1.r1"
 DONE = ("completed", "completed", "{}")
@@ -64,13 +64,6 @@ def prepare(calls: Own) -> None:
     calls.client.hset(
         calls.key("stream", "silent"), mapping={"streamId": "silent", "state": "active"}
     )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)
 
 
 def refused(act: Act, calls: Own, code: str) -> None:
@@ -131,7 +124,7 @@ class TestRefused:
             shutil.rmtree(directory)
             own.client.bgsave()
             wanted = {"rdb_bgsave_in_progress": 0, "rdb_last_bgsave_status": "err"}
-            until(lambda: wanted.items() <= own.client.info("persistence").items())
+            wait_until(lambda: wanted.items() <= own.client.info("persistence").items())
 
         self.check(own, "MISCONF", refuse)
 
@@ -140,7 +133,7 @@ class TestRefused:
         master = own.server
         options = ("--replicaof", "127.0.0.1", str(master.port))
         with RedisServer(*options) as server, server.client() as client:
-            until(lambda: client.info("replication")["master_link_status"] == "up")
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
             replica = Own(client, "t:")
             replica.held = own.held
             before = replica.everything()
@@ -296,7 +289,7 @@ class TestCut:
             with pytest.raises(redis.TimeoutError):
                 impatient.append("s", ROW, owner=OWNER, expect=1, batch=5000)
         server.resume()
-        until(lambda: own.client.llen(events) == 2)
+        wait_until(lambda: own.client.llen(events) == 2)
         reply = own.append("s", ROW, owner=OWNER, expect=1, batch=5000)
         assert reply.word == "dup"
         assert own.client.llen(events) == 2

@@ -16,7 +16,6 @@ from contextlib import ExitStack
 
 import pytest
 
-from nodes import wait_until
 from redis_fixtures import redis_server  # noqa: F401
 from redis_server import RedisServer
 from servers import own_servers, shared_servers
@@ -45,6 +44,7 @@ from suite.recover import TestList as ListInMemory
 from suite.recover import TestPoll, TestRecover  # noqa: F401
 from suite.sse_reader import seq_of
 from suite.subscribe import TestHeartbeat, TestSubscribe  # noqa: F401
+from suite.waiting import wait_until
 
 pytestmark = pytest.mark.asan
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from interop_program import Program, interop_built  # noqa: F401
-from nodes import Nodes, wait_until
+from nodes import Nodes
 from redis_fixtures import redis_server  # noqa: F401
 from redis_server import RedisServer
 from suite.api import JSON, TEXT, Api, fresh_id
 from suite.checks import assert_error, assert_sequence, gap_of
+from suite.waiting import wait_until
 
 TRICKY = {
     "text": 'a "quoted" \\ back\nline\u2028 é \U0001f600 \x00 </script>',

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from nodes import Nodes, wait_for_health, wait_until
+from nodes import Nodes, wait_for_health
 from redis_fixtures import redis_server  # noqa: F401
 from redis_server import RedisServer
 from suite.api import JSON, PREFIX, TEXT, Api, fresh_id, path_of
 from suite.checks import assert_error, assert_gap, gap_of
 from suite.ports import free_port
 from suite.sse_reader import Event
+from suite.waiting import wait_until
 from suite.wire import Connection, Response
 
 HEARTBEAT_MS = 200

@@ -2,11 +2,12 @@
 
 import pytest
 
-from nodes import Nodes, wait_for_health, wait_until
+from nodes import Nodes, wait_for_health
 from redis_fixtures import redis_server  # noqa: F401
 from redis_proxy import proxied
 from redis_server import RedisServer
 from suite.api import Api
+from suite.waiting import wait_until
 
 pytestmark = pytest.mark.asan
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from nodes import Nodes, wait_until
+from nodes import Nodes
 from producers import Producer
 from redis_server import RedisServer
 from suite.api import PREFIX, TEXT, Api, Reader, fresh_id
 from suite.checks import assert_error
 from suite.sse_reader import Event
+from suite.waiting import wait_until
 
 LEASE_MS = 3000  # programs that live may be slow
 SWEEP_MS = 200

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fault_proxy import hold_port
-from nodes import wait_until
 from suite.api import Api, fresh_id
+from suite.waiting import wait_until
 
 pytestmark = pytest.mark.asan
 

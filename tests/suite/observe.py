@@ -1,12 +1,11 @@
 """GET /metrics and GET /health."""
 
 import re
-import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from suite.api import JSON, Api, fresh_id, path_of
-from suite.wire import TIMEOUT_S
+from suite.waiting import wait_until
 
 NAME = re.compile(r"sse_[a-z0-9_]+")
 
@@ -113,10 +112,8 @@ class TestMetrics:
         for reader in readers:
             reader.rest()
             reader.connection.close()
-        end = time.monotonic() + TIMEOUT_S  # a server may count behind the last byte
-        while self.gauge(own_api, "subscribers") > 0 and time.monotonic() < end:
-            time.sleep(0.02)
-        assert self.gauge(own_api, "subscribers") == 0
+        # A server may count behind the last byte.
+        wait_until(lambda: self.gauge(own_api, "subscribers") == 0)
 
     def gauge(self, api: Api, word: str) -> float:
         samples = scrape(api)
