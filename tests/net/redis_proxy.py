@@ -6,12 +6,21 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
+from nodes import Nodes
+from redis_server import RedisServer
+from suite.api import Api
+
 Passing = Callable[[int, bytes], bool]
 """Of a connection's number and a piece: whether it goes on. It may take its time."""
 
 
 def anything(_: int, __: bytes) -> bool:
     return True
+
+
+def is_message(data: bytes) -> bool:
+    """Or tells that a channel is subscribed, before any."""
+    return any(word in data for word in (b"\r\nmessage\r\n", b"\r\nsubscribe\r\n"))
 
 
 class Proxy:
@@ -57,3 +66,16 @@ def proxied(
     proxy = Proxy(port, there=there, back=back)
     yield proxy.port
     proxy.listener.close()
+
+
+@contextlib.contextmanager
+def near_and_far(
+    command: list[str], redis: RedisServer, back: Passing, query: str = ""
+) -> Iterator[tuple[Api, Api]]:
+    """Two servers on one Redis, of which the second hears it by such a way."""
+    with (
+        proxied(redis.port, back=back) as port,
+        Nodes(command, redis.url) as near,
+        Nodes(command, f"redis://127.0.0.1:{port}{query}") as far,
+    ):
+        yield near.start(), far.start()

@@ -5,9 +5,8 @@ import threading
 
 import pytest
 
-from nodes import Nodes
 from redis_fixtures import redis_server  # noqa: F401
-from redis_proxy import proxied
+from redis_proxy import is_message, near_and_far
 from redis_server import RedisServer
 from suite.wire import TIMEOUT_S
 
@@ -22,7 +21,7 @@ class Brake:
         self.off.set()
 
     def passes(self, _: int, data: bytes) -> bool:
-        return b"\r\nmessage\r\n" not in data or self.off.wait(TIMEOUT_S)
+        return not is_message(data) or self.off.wait(TIMEOUT_S)
 
 
 def test_recover_is_not_behind(
@@ -30,12 +29,7 @@ def test_recover_is_not_behind(
     redis_server: RedisServer,  # noqa: F811
 ) -> None:
     brake = Brake()
-    with (
-        proxied(redis_server.port, back=brake.passes) as port,
-        Nodes(command, redis_server.url) as here,
-        Nodes(command, f"redis://127.0.0.1:{port}") as there,
-    ):
-        a, b = here.start(), there.start()
+    with near_and_far(command, redis_server, brake.passes) as (a, b):
         stream = a.new_stream()
         ids = [a.append(stream, "one")]
         with b.subscribe(stream) as reader:

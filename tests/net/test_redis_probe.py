@@ -2,16 +2,16 @@
 
 import pytest
 
-from nodes import Nodes, wait_for_health
+from nodes import wait_for_health
 from redis_fixtures import redis_server  # noqa: F401
-from redis_proxy import proxied
+from redis_proxy import is_message, near_and_far
 from redis_server import RedisServer
 from suite.api import Api
 from suite.waiting import wait_until
 
 pytestmark = pytest.mark.asan
 
-URL = "redis://127.0.0.1:%d?timeout_ms=300"
+HASTY = "?timeout_ms=300"
 LOST = "sse_store_probes_lost_total"
 
 
@@ -43,10 +43,6 @@ class DeafEar:
         return number != self.deaf or not is_message(data)
 
 
-def is_message(data: bytes) -> bool:
-    return any(word in data for word in (b"\r\nmessage\r\n", b"\r\nsubscribe\r\n"))
-
-
 def metric(api: Api, name: str) -> float:
     text = api.ask("GET", "/metrics").body.decode()
     line = next(m for m in text.splitlines() if m.startswith(name + " "))
@@ -59,12 +55,7 @@ def test_a_link_without_messages_is_opened_anew(
 ) -> None:
     """Within the time of two probes: 600 ms each, here."""
     muffler = Muffler()
-    with (
-        proxied(redis_server.port, back=muffler.passes) as port,
-        Nodes(command, redis_server.url) as near,
-        Nodes(command, URL % port) as far,
-    ):
-        writer, there = near.start(), far.start()
+    with near_and_far(command, redis_server, muffler.passes, HASTY) as (writer, there):
         stream = writer.new_stream()
         ids = [writer.append(stream, "before")]
         with there.subscribe(stream) as reader:
@@ -76,6 +67,7 @@ def test_a_link_without_messages_is_opened_anew(
                 muffler.muffle()
                 ids.append(writer.append(stream, "after"))
                 assert reader.event().id == ids[-1]
+            assert metric(there, LOST) == lost + 1
             ids.append(writer.complete(stream))
             assert [e.id for e in reader.rest()] == ids[-1:]
         wait_for_health(there, 200)
@@ -87,12 +79,7 @@ def test_a_link_that_is_never_heard_is_opened_anew(
 ) -> None:
     """A reader would wait for it until the store's time is over, each time."""
     ear = DeafEar()
-    with (
-        proxied(redis_server.port, back=ear.passes) as port,
-        Nodes(command, redis_server.url) as near,
-        Nodes(command, URL % port) as far,
-    ):
-        writer, there = near.start(), far.start()
+    with near_and_far(command, redis_server, ear.passes, HASTY) as (writer, there):
         stream = writer.new_stream()
         ids = [writer.append(stream, "before")]
         with there.subscribe(stream) as reader:

@@ -192,7 +192,7 @@ class TestAnswers:
     def test_that_do_not_stream_are_passed_on(
         self, relay: Relay, model: ModelServer
     ) -> None:
-        answer = json.dumps({"id": "x", "text": "ü" * 150_000}).encode()
+        answer = json.dumps({"id": "x", "text": "ü" * 500_000}).encode()
         with relay().post(b'{"stream": false}') as connection:
             model.completion().refuse(200, answer, ("X-Request-Id", "req-1"))
             response = connection.read_response()
