@@ -156,7 +156,6 @@ static void *produce(void *unused)
     while (!ending) {
         double time = now(), next = time + 60;
 
-        take_stops();
         for (run *r = runs; r < runs + RUNS_MAX; r++) {
             advance(r, time);
             if (r->stream && r->due < next)
@@ -165,6 +164,7 @@ static void *produce(void *unused)
         pthread_mutex_unlock(&runs_lock);
         sse_queue_wait(queue, (int64_t)((next - time) * 1000) + 1);
         pthread_mutex_lock(&runs_lock);
+        take_stops(); /* and the wake of the end, which `ending` comes before */
     }
     pthread_mutex_unlock(&runs_lock);
     return unused;
@@ -239,7 +239,8 @@ static sse_loop *loop;
 static void on_signal(int number)
 {
     (void)number;
-    sse_loop_stop(loop);
+    if (!ending) /* or the loop may be no more */
+        sse_loop_stop(loop);
 }
 
 static void check(int rc, const char *detail)

@@ -582,7 +582,8 @@ SSE_API int sse_loop_run(sse_loop *loop);
 SSE_API int sse_loop_start(sse_loop *loop);
 
 /* Closes every client on the loop, and every server as sse_server_close() does;
- * a second call ends them at once. Any thread, and safe in a signal handler. */
+ * a second call ends them at once. Any thread, and safe in a signal handler,
+ * which is set back before the loop is freed. */
 SSE_API void sse_loop_stop(sse_loop *loop);
 
 /* ---- HTTP server -------------------------------------------------------- */

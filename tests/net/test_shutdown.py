@@ -128,6 +128,16 @@ class TestShutdown:
             except subprocess.TimeoutExpired:
                 pytest.fail("it waits for its deadline all the same")
 
+    @pytest.mark.asan
+    def test_signals_without_end(self, own_server: Serve) -> None:
+        """Whatever it is at, also when its loop is no more."""
+        for _ in range(30):
+            server = own_server()
+            start_demo(Api(server.base_url))
+            while server.alive():
+                server.signal(signal.SIGTERM)
+            assert server.wait() == 0
+
 
 def stalled_reader(server: Server) -> Reader:
     """A reader for which the server has more than the kernel takes."""

@@ -12,7 +12,8 @@
 
 #define PATIENCE_MS 30000 /* for what must come */
 
-#define STREAM_HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+#define STREAM_HEAD \
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 /* ---- The server's side ---- */
 
@@ -23,7 +24,7 @@ typedef struct stage {
     char      url[256];
 } stage;
 
-void stage_open(stage *s);   /* and a loop that runs on a thread */
+void stage_open(stage *s); /* and a loop that runs on a thread */
 void stage_listen(stage *s); /* without a loop */
 void stage_close(stage *s);
 
@@ -49,8 +50,8 @@ void call_close(call *c);
 void call_reset(call *c);
 
 /* Whether the head has this line. */
-bool        call_has(const call *c, const char *line);
-bool        call_has_name(const call *c, const char *name);
+bool call_has(const call *c, const char *line);
+bool call_has_name(const call *c, const char *name);
 const char *call_body(const call *c);
 
 /* ---- The client's side ---- */

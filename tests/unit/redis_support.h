@@ -14,13 +14,13 @@
 /* ---- Processes ---- */
 
 typedef struct redis_process {
-    char        dir[64];    /* all its files                                  */
-    char        socket[80]; /* always there; not encrypted                    */
-    uint32_t    port;       /* on 127.0.0.1 only                              */
-    int         port_fd;    /* keeps it, also while nobody listens; or -1     */
-    pid_t       pid;        /* 0 while it does not run                        */
-    char        config[2048];
-    bool        is_sentinel;
+    char     dir[64];     /* all its files                                  */
+    char     socket[80];  /* always there; not encrypted                    */
+    uint32_t port;        /* on 127.0.0.1 only                              */
+    int      port_fd;     /* keeps it, also while nobody listens; or -1     */
+    pid_t    pid;         /* 0 while it does not run                        */
+    char     config[2048];
+    bool     is_sentinel;
     const char *password; /* of its default user, or NULL                   */
 } redis_process;
 
@@ -82,8 +82,8 @@ typedef struct answer {
     long long        integer;
     char             text[160];
     size_t           len;
-    bool             too_early; /* inside the call that took the command */
-    sse__redis_link *close;     /* a link to close when it comes         */
+    bool             too_early;    /* inside the call that took the command */
+    sse__redis_link *close;        /* a link to close when it comes         */
 } answer;
 
 /* Options that make tests quick; `text` is a format for the URL. */
@@ -106,6 +106,7 @@ void take_answer(void *user, int err, const redisReply *reply);
 
 /* For the body of a FAIL_ALLOC_TEST: opens a link, sends, and closes it. What
  * fails is returned, or ends an attempt that is followed by another. */
-void link_short_of_memory(const char *url, const sse__redis_link_options *opts);
+void link_short_of_memory(const char *url,
+                          const sse__redis_link_options *opts);
 
 #endif

@@ -36,7 +36,7 @@ void sse__api_health(sse_request *r);
 /* ---- reader.c ---- */
 
 void sse__reader_start(sse_request *r); /* subscribes, and answers */
-bool sse__reader_flush(sse_server *s);  /* true: it stopped early */
+bool sse__reader_flush(sse_server *s); /* true: it stopped early */
 void sse__reader_written(sse__conn *c);
 void sse__reader_goodbye(sse__conn *c); /* ends a stream for a shutdown     */
 void sse__reader_poll_timeout(sse__conn *c);
